@@ -1,0 +1,1 @@
+"""Deeds: store, search, retrieve, delete; joins a byte to a fact."""

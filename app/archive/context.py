@@ -1,0 +1,27 @@
+"""What every deed needs, handed down by the composition root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from app.blobs.base import BlobStore
+from app.catalog.engine import Catalog
+from app.dicom.limits import DEFAULT, Limits
+
+
+@dataclass(slots=True)
+class Context:
+    """One worker's catalog, blob store and rules."""
+
+    catalog: Catalog
+    blobs: BlobStore
+    limits: Limits = field(default=DEFAULT)
+    duplicate_policy: str = "replace"
+    lenient_matching: bool = False
+    query_limit: int = 1000
+    reserve_bytes: int = 1 << 30
+    undo_hours: float = 168.0
+    orphan_hours: float = 24.0
+    cache_bytes: int = 32 << 20
+    max_stores: int = 64
+    blank_preamble: bool = False

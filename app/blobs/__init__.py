@@ -1,0 +1,1 @@
+"""Bytes: where objects live; knows keys and durability, never what the bytes mean."""

@@ -1,0 +1,135 @@
+"""THE table of attributes that searches know: keyword, level, matching kind, catalog column, returned by default.
+
+It drives QIDO-RS (PS3.18 10.6), the SQL, the OpenAPI document and the conformance statement. Tags and VRs come from the
+data dictionary (PS3.6). Any other attribute of the study or series level (`LEVEL_OF`) can be matched too, without a column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+Level = Literal["PATIENT", "STUDY", "SERIES", "IMAGE"]
+Matching = Literal["uid", "text", "name", "date", "time", "integer", "set", "computed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One row. `column` is in the catalog's table of that level; "" means matched through the series' value sets."""
+
+    keyword: str
+    tag: int
+    vr: str
+    level: Level
+    matching: Matching
+    column: str
+    default: bool
+    """Returned when nothing was asked for (PS3.18 Tables 10.6.3-3 to -5)."""
+
+    @property
+    def hex(self) -> str:
+        """The tag as eight upper-case hexadecimal digits."""
+        return f"{self.tag:08X}"
+
+
+def _row(keyword: str, level: Level, matching: Matching, column: str = "", default: bool = True) -> Attribute:
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise ValueError(f"{keyword} is not in the data dictionary")
+    return Attribute(keyword, int(tag), dictionary_VR(tag), level, matching, column, default)
+
+
+TABLE: tuple[Attribute, ...] = (
+    _row("SpecificCharacterSet", "STUDY", "text"),
+    _row("StudyDate", "STUDY", "date", "study_date"),
+    _row("StudyTime", "STUDY", "time", "study_time"),
+    _row("AccessionNumber", "STUDY", "text", "accession_number"),
+    _row("InstanceAvailability", "STUDY", "computed"),
+    _row("ModalitiesInStudy", "STUDY", "set", "modalities"),
+    _row("SOPClassesInStudy", "STUDY", "set", "sop_classes"),
+    _row("ReferringPhysicianName", "STUDY", "name", "referring_physician_name"),
+    _row("TimezoneOffsetFromUTC", "STUDY", "text"),
+    _row("StudyDescription", "STUDY", "text", "study_description"),
+    _row("RetrieveURL", "STUDY", "computed"),
+    _row("PatientName", "PATIENT", "name", "patient_name"),
+    _row("PatientID", "PATIENT", "text", "patient_id"),
+    _row("IssuerOfPatientID", "PATIENT", "text", "issuer_of_patient_id"),
+    _row("PatientBirthDate", "PATIENT", "date", "patient_birth_date"),
+    _row("PatientSex", "PATIENT", "text", "patient_sex"),
+    _row("StudyInstanceUID", "STUDY", "uid", "uid"),
+    _row("StudyID", "STUDY", "text", "study_id_text"),
+    _row("NumberOfStudyRelatedSeries", "STUDY", "integer", "series_count"),
+    _row("NumberOfStudyRelatedInstances", "STUDY", "integer", "instance_count"),
+    _row("Modality", "SERIES", "text", "modality"),
+    _row("SeriesDescription", "SERIES", "text", "series_description"),
+    _row("SeriesInstanceUID", "SERIES", "uid", "uid"),
+    _row("SeriesNumber", "SERIES", "integer", "series_number"),
+    _row("NumberOfSeriesRelatedInstances", "SERIES", "integer", "instance_count"),
+    _row("PerformedProcedureStepStartDate", "SERIES", "date", "step_start_date"),
+    _row("PerformedProcedureStepStartTime", "SERIES", "time", "step_start_time"),
+    _row("RequestAttributesSequence", "SERIES", "text"),
+    _row("SOPClassUID", "IMAGE", "uid", "sop_class"),
+    _row("SOPInstanceUID", "IMAGE", "uid", "uid"),
+    _row("AvailableTransferSyntaxUID", "IMAGE", "uid", "transfer_syntax"),
+    _row("InstanceNumber", "IMAGE", "integer", "instance_number"),
+    _row("Rows", "IMAGE", "integer"),
+    _row("Columns", "IMAGE", "integer"),
+    _row("BitsAllocated", "IMAGE", "integer"),
+    _row("NumberOfFrames", "IMAGE", "integer"),
+)
+BY_TAG = MappingProxyType({row.tag: row for row in TABLE})
+
+_PATIENT = """PatientName PatientID IssuerOfPatientID TypeOfPatientID IssuerOfPatientIDQualifiersSequence PatientBirthDate
+PatientBirthTime PatientSex QualityControlSubject OtherPatientIDs OtherPatientIDsSequence OtherPatientNames
+PatientBirthName PatientMotherBirthName EthnicGroup EthnicGroups PatientComments PatientSpeciesDescription
+PatientSpeciesCodeSequence PatientBreedDescription PatientBreedCodeSequence BreedRegistrationSequence
+ResponsiblePerson ResponsiblePersonRole ResponsibleOrganization PatientIdentityRemoved DeidentificationMethod
+DeidentificationMethodCodeSequence PatientReligiousPreference PatientAddress PatientTelephoneNumbers
+PatientInsurancePlanCodeSequence PatientPrimaryLanguageCodeSequence CountryOfResidence RegionOfResidence
+MilitaryRank BranchOfService ReferencedPatientSequence ClinicalTrialSponsorName ClinicalTrialProtocolID
+ClinicalTrialProtocolName ClinicalTrialSiteID ClinicalTrialSiteName ClinicalTrialSubjectID
+ClinicalTrialSubjectReadingID""".split()
+_STUDY = """SpecificCharacterSet TimezoneOffsetFromUTC StudyDate StudyTime AccessionNumber
+IssuerOfAccessionNumberSequence ReferringPhysicianName ReferringPhysicianIdentificationSequence
+ReferringPhysicianAddress ReferringPhysicianTelephoneNumbers ConsultingPhysicianName StudyDescription
+ProcedureCodeSequence PhysiciansOfRecord PhysiciansOfRecordIdentificationSequence NameOfPhysiciansReadingStudy
+PhysiciansReadingStudyIdentificationSequence RequestingService RequestingPhysician ReferencedStudySequence
+StudyInstanceUID StudyID AdmittingDiagnosesDescription AdmittingDiagnosesCodeSequence PatientAge PatientSize
+PatientWeight PatientSizeCodeSequence PatientBodyMassIndex MedicalAlerts Allergies Occupation SmokingStatus
+AdditionalPatientHistory PregnancyStatus LastMenstrualDate PatientSexNeutered PatientState AdmissionID
+IssuerOfAdmissionIDSequence ServiceEpisodeID ServiceEpisodeDescription RequestedProcedureID
+RequestedProcedureDescription RequestedProcedureCodeSequence ReasonForTheRequestedProcedure InstitutionalDepartmentName
+ClinicalTrialTimePointID ClinicalTrialTimePointDescription""".split()
+_SERIES = """Modality SeriesInstanceUID SeriesNumber Laterality SeriesDate SeriesTime PerformingPhysicianName
+PerformingPhysicianIdentificationSequence ProtocolName SeriesDescription SeriesDescriptionCodeSequence OperatorsName
+OperatorIdentificationSequence ReferencedPerformedProcedureStepSequence BodyPartExamined PatientPosition
+RequestAttributesSequence PerformedProcedureStepID PerformedProcedureStepStartDate PerformedProcedureStepStartTime
+PerformedProcedureStepEndDate PerformedProcedureStepEndTime PerformedProcedureStepDescription
+PerformedProtocolCodeSequence CommentsOnThePerformedProcedureStep AnatomicalOrientationType
+ClinicalTrialCoordinatingCenterName ClinicalTrialSeriesID ClinicalTrialSeriesDescription Manufacturer InstitutionName
+InstitutionAddress StationName ManufacturerModelName DeviceSerialNumber SoftwareVersions GantryID
+SpatialResolution DateOfLastCalibration TimeOfLastCalibration FrameOfReferenceUID PositionReferenceIndicator
+SynchronizationFrameOfReferenceUID TreatmentSessionUID""".split()
+
+
+def _levels() -> dict[int, Level]:
+    levels: dict[int, Level] = {}
+    for level, keywords in (("PATIENT", _PATIENT), ("STUDY", _STUDY), ("SERIES", _SERIES)):
+        for keyword in keywords:
+            tag = tag_for_keyword(keyword)
+            if tag is not None:
+                levels[int(tag)] = level  # type: ignore[assignment]
+    return levels
+
+
+LEVEL_OF = MappingProxyType(_levels())
+"""Tag → level, for every attribute of the patient, study and series modules (PS3.3 C.7.1 to C.7.5, C.7.3). Whatever is
+not in it, private attributes included, belongs to the instance."""
+
+INDEXED = frozenset(row.tag for row in TABLE if row.column and row.matching not in ("set", "computed")) | {0x00280008}
+"""Top-level tags whose values the catalog wants (`Header.values`)."""
+
+INSTANCE_DEFAULT = frozenset(row.tag for row in TABLE if row.level == "IMAGE" and row.default)
+"""Top-level tags that a search for instances returns by default, beside those of its study and series."""

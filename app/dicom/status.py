@@ -1,0 +1,114 @@
+"""Table: one outcome → HTTP status, Failure or Warning Reason (PS3.18 10.5.3.1, PS3.4 B.2.3), DIMSE status, may it be
+tried again. The HTTP door and the bridge read it; no other module holds a status literal for an outcome."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+
+from app import errors
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What an outcome means at each door. `reason` is (0008,1197) or, for warnings, (0008,1196); None when stored."""
+
+    http: int
+    reason: int | None
+    dimse: int
+    retry: bool
+    title: str
+
+
+class Outcome(Enum):
+    """What became of one instance, or of one request."""
+
+    STORED = "stored"
+    STORED_COERCED = "stored-coerced"
+    STORED_WITH_WARNING = "stored-with-warning"
+    STORED_ELSEWHERE_TOO = "stored-elsewhere-too"
+    CONFLICT = "conflict"
+    WRONG_STUDY = "wrong-study"
+    UNREADABLE = "unreadable"
+    OVER_LIMIT = "over-limit"
+    BAD_REQUEST = "bad-request"
+    SOP_CLASS_REFUSED = "sop-class-refused"
+    TRANSFER_SYNTAX_REFUSED = "transfer-syntax-refused"
+    UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
+    NOT_ACCEPTABLE = "not-acceptable"
+    RANGE_NOT_SATISFIABLE = "range-not-satisfiable"
+    NOT_AUTHENTICATED = "not-authenticated"
+    FORBIDDEN = "forbidden"
+    NOT_FOUND = "not-found"
+    STORAGE_FULL = "storage-full"
+    DATABASE_DOWN = "database-down"
+    BLOB_STORE_FAILED = "blob-store-failed"
+    OVERLOADED = "overloaded"
+    CORRUPT = "corrupt"
+    BUG = "bug"
+
+
+STATUSES = MappingProxyType(
+    {
+        Outcome.STORED: Status(200, None, 0x0000, False, "Stored"),
+        Outcome.STORED_COERCED: Status(202, 0xB000, 0xB000, False, "Stored; data elements were changed"),
+        Outcome.STORED_WITH_WARNING: Status(202, 0xB007, 0xB007, False, "Stored; the data set breaks the standard"),
+        Outcome.STORED_ELSEWHERE_TOO: Status(202, 0xB007, 0xB007, False, "Stored; the SOP Instance UID is used twice"),
+        Outcome.CONFLICT: Status(409, 0x0111, 0xC111, False, "Other content is stored under this SOP Instance UID"),
+        Outcome.WRONG_STUDY: Status(409, 0xA900, 0xA900, False, "The instance belongs to another study"),
+        Outcome.UNREADABLE: Status(409, 0xC000, 0xC000, False, "The data set cannot be understood"),
+        Outcome.OVER_LIMIT: Status(413, 0xC001, 0xC001, False, "The input is over a limit"),
+        Outcome.BAD_REQUEST: Status(400, 0xC002, 0xC002, False, "The request is wrong"),
+        Outcome.SOP_CLASS_REFUSED: Status(409, 0x0122, 0x0122, False, "The SOP class is not accepted"),
+        Outcome.TRANSFER_SYNTAX_REFUSED: Status(409, 0xC122, 0xC122, False, "The transfer syntax is not accepted"),
+        Outcome.UNSUPPORTED_MEDIA_TYPE: Status(415, 0xC122, 0xC122, False, "The media type is not supported"),
+        Outcome.NOT_ACCEPTABLE: Status(406, 0xC122, 0xC122, False, "No acceptable representation"),
+        Outcome.RANGE_NOT_SATISFIABLE: Status(416, 0xC002, 0xC002, False, "The range is not satisfiable"),
+        Outcome.NOT_AUTHENTICATED: Status(401, 0x0124, 0x0124, False, "Authentication is required"),
+        Outcome.FORBIDDEN: Status(403, 0x0124, 0x0124, False, "Not authorised"),
+        Outcome.NOT_FOUND: Status(404, 0x0112, 0x0112, False, "No such resource"),
+        Outcome.STORAGE_FULL: Status(507, 0xA700, 0xA700, True, "Out of storage"),
+        Outcome.DATABASE_DOWN: Status(503, 0xA700, 0xA700, True, "The catalog is not available"),
+        Outcome.BLOB_STORE_FAILED: Status(503, 0xA700, 0xA700, True, "The blob store is not available"),
+        Outcome.OVERLOADED: Status(503, 0xA700, 0xA700, True, "Too many requests are under way"),
+        Outcome.CORRUPT: Status(500, 0x0110, 0x0110, False, "The stored bytes do not match their checksum"),
+        Outcome.BUG: Status(500, 0x0110, 0x0110, True, "Processing failure"),
+    }
+)
+
+OUTCOME_OF_ERROR: MappingProxyType[type[errors.FileroomError], Outcome] = MappingProxyType(
+    {
+        errors.Unreadable: Outcome.UNREADABLE,
+        errors.LimitExceeded: Outcome.OVER_LIMIT,
+        errors.BadRequest: Outcome.BAD_REQUEST,
+        errors.WrongStudy: Outcome.WRONG_STUDY,
+        errors.ConflictingContent: Outcome.CONFLICT,
+        errors.SOPClassRefused: Outcome.SOP_CLASS_REFUSED,
+        errors.TransferSyntaxRefused: Outcome.TRANSFER_SYNTAX_REFUSED,
+        errors.UnsupportedMediaType: Outcome.UNSUPPORTED_MEDIA_TYPE,
+        errors.NotAcceptable: Outcome.NOT_ACCEPTABLE,
+        errors.RangeNotSatisfiable: Outcome.RANGE_NOT_SATISFIABLE,
+        errors.NotAuthenticated: Outcome.NOT_AUTHENTICATED,
+        errors.Forbidden: Outcome.FORBIDDEN,
+        errors.NotFound: Outcome.NOT_FOUND,
+        errors.StorageFull: Outcome.STORAGE_FULL,
+        errors.DatabaseDown: Outcome.DATABASE_DOWN,
+        errors.BlobStoreFailed: Outcome.BLOB_STORE_FAILED,
+        errors.Overloaded: Outcome.OVERLOADED,
+        errors.Corrupt: Outcome.CORRUPT,
+    }
+)
+
+
+def outcome_of(error: BaseException) -> Outcome:
+    """The outcome of an exception; `Outcome.BUG` for anything that is not in the tree."""
+    for cls in type(error).__mro__:
+        if cls in OUTCOME_OF_ERROR:
+            return OUTCOME_OF_ERROR[cls]
+    return Outcome.BUG
+
+
+def status_of(error: BaseException) -> Status:
+    """The row of an exception's outcome."""
+    return STATUSES[outcome_of(error)]

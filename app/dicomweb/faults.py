@@ -1,0 +1,32 @@
+"""Exceptions → problem+json (RFC 9457), by the status table."""
+
+from __future__ import annotations
+
+import orjson
+from fastapi import Request, Response
+
+from app.dicom.status import STATUSES, Outcome, outcome_of
+from app.errors import FileroomError
+
+RETRY_AFTER_SECONDS = "5"
+
+
+def problem(error: BaseException) -> Response:
+    """The answer to a request that failed with `error`."""
+    outcome = outcome_of(error)
+    status = STATUSES[outcome]
+    body: dict[str, object] = {"type": "about:blank", "title": status.title, "status": status.http}
+    if isinstance(error, FileroomError):
+        body["detail"] = error.detail
+        body.update(error.extra)
+    headers = {}
+    if status.retry and outcome is not Outcome.BUG:
+        headers["Retry-After"] = RETRY_AFTER_SECONDS
+    if outcome is Outcome.NOT_AUTHENTICATED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Response(orjson.dumps(body), status.http, headers, "application/problem+json")
+
+
+async def answer_fault(request: Request, error: Exception) -> Response:
+    """Exception handler for `FileroomError`."""
+    return problem(error)

@@ -1,0 +1,123 @@
+"""Every exception that the archive raises on purpose, as one tree.
+
+FileroomError
+├── Refused                     the sender must change something
+│   ├── Unreadable              these bytes are not a DICOM data set that we can address
+│   ├── LimitExceeded           over a limit of `app.dicom.limits`; names it
+│   ├── BadRequest              a parameter or header of the request is wrong
+│   ├── WrongStudy              another Study Instance UID than the resource's
+│   ├── ConflictingContent      other content under the same SOP Instance UID, policy `reject`
+│   ├── SOPClassRefused         this SOP class is not accepted
+│   ├── TransferSyntaxRefused   this transfer syntax is not accepted
+│   ├── UnsupportedMediaType    Content-Type of the request
+│   ├── NotAcceptable           nothing that we have fits the Accept header
+│   ├── RangeNotSatisfiable     no byte of the range exists
+│   ├── NotAuthenticated        no valid credentials
+│   ├── Forbidden               the principal lacks the right
+│   └── NotFound                no such resource (or none that the principal may see)
+├── Unavailable                 the same request may succeed later
+│   ├── StorageFull             free space is under the reserve
+│   ├── DatabaseDown            the catalog cannot be reached, or a commit's outcome is unknown
+│   ├── BlobStoreFailed         bytes could not be written, synced or read
+│   └── Overloaded              too much is under way already
+└── Corrupt                     stored bytes do not match their checksum
+
+`app.dicom.status` maps each leaf to HTTP status, failure reason and DIMSE status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class FileroomError(Exception):
+    """Base of the tree. `detail` is safe to show to the sender: it never holds patient data."""
+
+    def __init__(self, detail: str = "", *, extra: Mapping[str, object] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.extra = dict(extra or {})
+
+
+class Refused(FileroomError):
+    """The sender must change something before it tries again."""
+
+
+class Unreadable(Refused):
+    """These bytes are not a DICOM data set that we can address."""
+
+
+class LimitExceeded(Refused):
+    """The input is over a limit; `limit` names the field of `app.dicom.limits.Limits`."""
+
+    def __init__(self, limit: str, detail: str) -> None:
+        super().__init__(detail, extra={"limit": limit})
+        self.limit = limit
+
+
+class BadRequest(Refused):
+    """A parameter or header of the request is wrong."""
+
+
+class WrongStudy(Refused):
+    """The instance belongs to another study than the resource names."""
+
+
+class ConflictingContent(Refused):
+    """Other content is stored under the same SOP Instance UID, and the policy is `reject`."""
+
+
+class SOPClassRefused(Refused):
+    """This SOP class is not accepted."""
+
+
+class TransferSyntaxRefused(Refused):
+    """This transfer syntax is not accepted."""
+
+
+class UnsupportedMediaType(Refused):
+    """The Content-Type of the request is not one that the resource takes."""
+
+
+class NotAcceptable(Refused):
+    """Nothing that we have fits the Accept header; `extra` says what is stored and what could be had."""
+
+
+class RangeNotSatisfiable(Refused):
+    """No byte of the requested range exists."""
+
+
+class NotAuthenticated(Refused):
+    """The request has no valid credentials."""
+
+
+class Forbidden(Refused):
+    """The principal lacks the right that the resource asks for."""
+
+
+class NotFound(Refused):
+    """No such resource, or none that the principal may see."""
+
+
+class Unavailable(FileroomError):
+    """The same request may succeed later."""
+
+
+class StorageFull(Unavailable):
+    """Free space is under the reserve."""
+
+
+class DatabaseDown(Unavailable):
+    """The catalog cannot be reached, or the outcome of a commit is unknown."""
+
+
+class BlobStoreFailed(Unavailable):
+    """Bytes could not be written, synced or read."""
+
+
+class Overloaded(Unavailable):
+    """Too much work is under way already."""
+
+
+class Corrupt(FileroomError):
+    """Stored bytes do not match the checksum taken at ingest."""

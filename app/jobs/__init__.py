@@ -1,0 +1,1 @@
+"""Later: work that follows a store or a delete, such as sweeping."""

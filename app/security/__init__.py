@@ -1,0 +1,1 @@
+"""Who may: tokens, principals and the policy table."""

@@ -1,0 +1,1 @@
+"""Eyes: logs, metrics and health; imports no room."""
