@@ -1,0 +1,82 @@
+# One command an intent; each sets up what it needs in .venv. `make` alone lists them.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --no-input
+STRICT ?=
+PYTEST_OPTIONS := $(if $(STRICT),--strict-skips)
+# what tests start besides Python: command=Debian package
+TOOLS := curl=curl dcmdump=dcmtk dciodvfy=dicom3tools strace=strace xmllint=libxml2-utils fusermount3=fuse3 \
+  ffmpeg=ffmpeg ojph_compress=openjph-tools cjxl=libjxl-tools zip=zip
+LIBRARIES := libfuse.so.2=libfuse2
+
+.PHONY: help setup serve test lint bench soak faults openapi corpus tools clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make setup    install what serving needs into $(VENV)"
+	@echo "make serve    run the archive: http://127.0.0.1:8080, data in ./data"
+	@echo "make test     style, types, import law and the push tier of the tests"
+	@echo "make lint     style, types and import law only"
+	@echo "make openapi  write openapi/, and the settings table of the README, again"
+	@echo "make bench    measure speed and memory; see tests/bench/README.md"
+	@echo "make soak     hours of load; make faults: thousands of kills and injected faults"
+	@echo "make clean    remove $(VENV), caches and the collected corpus; never ./data"
+
+$(BIN)/python:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed" >&2; exit 1; }
+	@"$(PYTHON)" -m venv $(VENV) 2>/dev/null \
+	  || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qqy python3-venv >/dev/null && "$(PYTHON)" -m venv --clear $(VENV); } \
+	  || { echo "cannot make $(VENV): install python3-venv" >&2; exit 1; }
+
+$(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python
+	@$(INSTALL) -c constraints.txt -e '.[embedded]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	@$(INSTALL) -c constraints.txt -e '.[embedded,dev]'
+	@touch $@ $(VENV)/.serve
+
+setup: $(VENV)/.serve
+
+serve: $(VENV)/.serve
+	@exec $(BIN)/fileroom serve
+
+# as root installs what is missing; otherwise says it in one line, and the tests concerned say so too
+tools:
+	@missing=; for tool in $(TOOLS); do command -v $${tool%%=*} >/dev/null || missing="$$missing $${tool#*=}"; done; \
+	for library in $(LIBRARIES); do ldconfig -p 2>/dev/null | grep -q $${library%%=*} || /sbin/ldconfig -p 2>/dev/null \
+	  | grep -q $${library%%=*} || missing="$$missing $${library#*=}"; done; \
+	[ -z "$$missing" ] && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends $$missing >/dev/null 2>&1 \
+	    && exit 0; fi; \
+	echo "not installed, tests that need them fail:$$missing" >&2
+
+corpus: $(VENV)/.dev tools
+	@$(BIN)/python -W ignore -m tests.testdata.collect
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --check --quiet . || { echo "not formatted: run $(BIN)/ruff format" >&2; exit 1; }
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo --quiet || $(BIN)/lint-imports
+
+test: corpus lint
+	@$(BIN)/pytest $(PYTEST_OPTIONS)
+
+openapi: $(VENV)/.dev
+	@$(BIN)/python openapi/generate.py
+
+bench: corpus
+	@$(BIN)/python -m tests.bench
+
+soak: corpus
+	@$(BIN)/python -m tests.reliability.soak
+
+faults: corpus
+	@$(BIN)/python -m tests.reliability.faults
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/testdata/.corpus
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
