@@ -20,7 +20,8 @@ FileroomError
 │   ├── DatabaseDown            the catalog cannot be reached, or a commit's outcome is unknown
 │   ├── BlobStoreFailed         bytes could not be written, synced or read
 │   └── Overloaded              too much is under way already
-└── Corrupt                     stored bytes do not match their checksum
+├── Corrupt                     stored bytes do not match their checksum
+└── CannotStart                 this process cannot run as it is configured; says what to change
 
 `app.dicom.status` maps each leaf to HTTP status, failure reason and DIMSE status.
 """
@@ -121,3 +122,7 @@ class Overloaded(Unavailable):
 
 class Corrupt(FileroomError):
     """Stored bytes do not match the checksum taken at ingest."""
+
+
+class CannotStart(FileroomError):
+    """This process cannot run as it is configured; `detail` says what the operator can change. Never sent."""

@@ -1,0 +1,6 @@
+"""Fixtures of the whole suite: the database server, fresh databases, the running archive."""
+
+from tests.support.archive import archive
+from tests.support.database import catalog, database_server, database_url
+
+__all__ = ["archive", "catalog", "database_server", "database_url"]
