@@ -1,4 +1,4 @@
-"""What a blob store is: create under a final key, sync, read ranges, remove, scan. Knows bytes and keys, nothing else."""
+"""What a blob store is: create under a final key, sync, read ranges, remove, scan. Knows bytes and keys only."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ class BlobInfo:
 class BlobWriter(Protocol):
     """One new blob. Nothing is durable, nor known to anybody, before `BlobStore.sync` returned."""
 
-    key: str
+    @property
+    def key(self) -> str:
+        """The final key."""
 
     async def write(self, chunk: bytes) -> None:
         """Appends; raises `StorageFull` or `BlobStoreFailed`."""
@@ -36,21 +38,31 @@ class BlobWriter(Protocol):
         """Ends writing; the bytes may still be in memory only."""
 
     async def abandon(self) -> None:
-        """Removes the unpublished blob."""
+        """Removes the unpublished blob, synced or not; never a blob of another writer."""
 
 
 class BlobStore(Protocol):
     """Where objects live."""
 
     def create(self, key: str) -> BlobWriter:
-        """A new blob under its final `key` (O_EXCL: raises `BlobStoreFailed` when it exists)."""
+        """A new blob under its final `key`; raises `Unreadable` when that is no key. A key that exists already makes
+        `write` or `sync` raise `BlobStoreFailed`: nothing is ever overwritten."""
 
     async def sync(self, writers: Sequence[BlobWriter], journal: Sequence[tuple[str, bytes]]) -> None:
         """Makes closed blobs durable, with their folders and new parents, and appends each (study UID, line) of
-        `journal` to its study's journal durably, all concurrently. Raises `BlobStoreFailed`; nothing is retried."""
+        `journal` to its study's journal durably. Calls made at the same time share their work, yet each fails or
+        succeeds alone. Raises `StorageFull` or `BlobStoreFailed`; nothing is retried."""
 
-    def read(self, key: str, part: ByteRange, chunk: int = 1 << 20) -> AsyncIterator[bytes]:
-        """The bytes of `part` in chunks of `chunk` bytes at most; raises `BlobStoreFailed` when they are not there."""
+    def read(self, key: str, part: ByteRange) -> AsyncIterator[bytes]:
+        """The bytes of `part`, a MiB at a time at most, unverified: for jobs that verify by other means. Raises
+        `BlobStoreFailed` when they are not there."""
+
+    def read_verified(self, key: str, part: ByteRange, checks: bytes, total: int) -> AsyncIterator[bytes]:
+        """The bytes of `part` of a blob of `total` bytes, cut at whole MiBs of the blob. Each MiB is compared with its
+        fast checksum in `checks` before any of it is yielded; raises `Corrupt` or `BlobStoreFailed`."""
+
+    async def pread_verified(self, key: str, offset: int, length: int, checks: bytes, total: int) -> bytes:
+        """As `read_verified`, at once: for small parts such as frames."""
 
     async def remove(self, key: str) -> None:
         """Removes a blob durably; a missing one is no error."""
@@ -63,3 +75,7 @@ class BlobStore(Protocol):
 
     def free_bytes(self) -> int:
         """Bytes that can still be written."""
+
+    @property
+    def suspect(self) -> bool:
+        """Whether so many writes failed in the last minute that the archive should not count as ready."""
