@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from app.archive.audit import AuditHook, unrecorded
 from app.blobs.base import BlobStore
 from app.catalog.engine import Catalog
 from app.dicom.limits import DEFAULT, Limits
@@ -25,3 +26,4 @@ class Context:
     cache_bytes: int = 32 << 20
     max_stores: int = 64
     blank_preamble: bool = False
+    audit: AuditHook = unrecorded

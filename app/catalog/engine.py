@@ -1,4 +1,4 @@
-"""The catalog's connections: an asyncpg pool, one call a statement, and the one place where database errors get a name."""
+"""The catalog's connections: an asyncpg pool, one call a statement; the one place where its errors get a name."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The route class of the DICOMweb door: in the OpenAPI document like any other, without per-request validation.
 
-Handlers take the request and give a response; they read parameters themselves, since PS3.18 names most of them by tag."""
+Handlers take the request and give a response; they read parameters themselves: PS3.18 names most of them by tag."""
 
 from __future__ import annotations
 

@@ -1,0 +1,258 @@
+"""The write path. Its laws, in the only legal order:
+
+1 admit · 2 create the file under its final key as soon as the identifiers are known, and stream to it · 3 judge
+4 sync file, journal, folder and new parents concurrently · 5 one transaction, COMMIT · 6 answer.
+COMMIT never starts before every sync has returned; an answer never leaves before COMMIT has. Bytes before facts: an
+orphan byte wastes space, an orphan fact is a lie. Nothing here unlinks a file but its own unpublished one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+import asyncpg
+
+from app.archive.context import Context
+from app.archive.receipts import Receipt
+from app.archive.row import make_row
+from app.blobs import journal
+from app.blobs.base import BlobWriter
+from app.blobs.checksum import Checks
+from app.blobs.keys import make_key, new_version
+from app.catalog.instances import InstanceTable, NewInstance, Stored, Verdict
+from app.dicom.header import Header, HeaderWarning
+from app.dicom.part10 import HeaderReader
+from app.dicom.status import Outcome, outcome_of
+from app.errors import BlobStoreFailed, DatabaseDown, FileroomError, LimitExceeded, StorageFull, WrongStudy
+from app.failpoints import Failpoint, hit
+
+UNPLACED_LIMIT = 8 << 20
+"""Bytes held back while the identifiers, which name the blob, have not come yet."""
+SPACE_CHECK_SECONDS = 0.5
+
+
+@dataclass(slots=True)
+class Waiting:
+    """An instance that is durable and waits for its commit."""
+
+    writer: BlobWriter
+    row: NewInstance
+    done: asyncio.Future[Verdict]
+
+
+@dataclass(slots=True)
+class Storekeeper:
+    """One worker's path from received bytes to committed facts: syncs in batches, then commits in batches."""
+
+    context: Context
+    _table: InstanceTable = field(init=False)
+    _to_commit: list[Waiting] = field(default_factory=list)
+    _committing: asyncio.Task[None] | None = None
+    _background: set[asyncio.Task[None]] = field(default_factory=set)
+    _places: asyncio.Semaphore = field(init=False)
+    _space_checked: float = 0.0
+    _free: int = 0
+
+    def __post_init__(self) -> None:
+        self._table = InstanceTable(self.context.catalog)
+        self._places = asyncio.Semaphore(self.context.max_stores)
+
+    def admit(self) -> None:
+        """Raises `StorageFull` when free space is under the reserve; looks at most twice a second."""
+        now = time.monotonic()
+        if now - self._space_checked > SPACE_CHECK_SECONDS:
+            self._free = self.context.blobs.free_bytes()
+            self._space_checked = now
+        if self._free < self.context.reserve_bytes:
+            raise StorageFull("free space is under the reserve; nothing was stored")
+
+    async def receive(self, study: str | None = None) -> Reception:
+        """A place for one instance; waits while too many are under way. `study` is the resource's, if it names one."""
+        await self._places.acquire()
+        return Reception(self, study)
+
+    def leave(self) -> None:
+        """Frees the place of a reception that has ended."""
+        self._places.release()
+
+    async def publish(self, writer: BlobWriter, row: NewInstance, line: bytes) -> Verdict:
+        """Syncs and commits one closed blob; its verdict once that is durable and visible."""
+        await self.context.blobs.sync([writer], [(row.study, line)])
+        hit(Failpoint.STORE_SYNCED)
+        waiting = Waiting(writer, row, asyncio.get_running_loop().create_future())
+        self._to_commit.append(waiting)
+        if self._committing is None:
+            self._committing = asyncio.create_task(self._commit_all())
+        return await waiting.done
+
+    async def _commit_all(self) -> None:
+        try:
+            while self._to_commit:
+                batch = self._take_distinct()
+                await self._commit(batch)
+        finally:
+            self._committing = None
+
+    def _take_distinct(self) -> list[Waiting]:
+        """All that wait, but each instance once: a twin goes into the next transaction and meets the first there."""
+        taken: dict[tuple[str, str, str], Waiting] = {}
+        later = []
+        for waiting in self._to_commit:
+            row = waiting.row
+            identity = (row.study, row.series, row.sop)
+            if identity in taken:
+                later.append(waiting)
+            else:
+                taken[identity] = waiting
+        self._to_commit = later
+        return list(taken.values())
+
+    async def _commit(self, batch: list[Waiting]) -> None:
+        hit(Failpoint.STORE_COMMITTING)
+        try:
+            verdicts = await self._table.commit([w.row for w in batch], self.context.duplicate_policy)
+        except DatabaseDown as error:
+            for waiting in batch:
+                waiting.done.set_exception(error)
+            return
+        except asyncpg.PostgresError as error:
+            if len(batch) == 1:
+                batch[0].done.set_exception(DatabaseDown(f"the catalog refused the instance ({error.sqlstate})"))
+                return
+            for waiting in batch:
+                await self._commit([waiting])
+            return
+        hit(Failpoint.STORE_COMMITTED)
+        for waiting, verdict in zip(batch, verdicts, strict=True):
+            waiting.done.set_result(verdict)
+            if verdict.stored in (Stored.IDENTICAL, Stored.REJECTED):
+                self._in_background(self._withdraw(waiting))
+
+    async def _withdraw(self, waiting: Waiting) -> None:
+        """Removes a blob that the catalog did not take, and says so in the journal."""
+        try:
+            await self.context.blobs.sync([], [(waiting.row.study, journal.withdraw(waiting.writer.key))])
+            await waiting.writer.abandon()
+        except BlobStoreFailed:
+            return  # an orphan, which the sweeper removes
+
+    def _in_background(self, work: object) -> None:
+        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def drain(self) -> None:
+        """Waits for everything under way; for shutdown."""
+        while tasks := [t for t in (self._committing, *self._background) if t is not None]:
+            await asyncio.wait(tasks)
+
+
+class Reception:
+    """One instance while its bytes come in. `write` each chunk, then `finish`, or `abandon`."""
+
+    def __init__(self, keeper: Storekeeper, study: str | None) -> None:
+        self._keeper = keeper
+        self._study = study
+        self._reader = HeaderReader(keeper.context.limits)
+        self._checks = Checks()
+        self._writer: BlobWriter | None = None
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._version = ""
+        self.length = 0
+        self.failure: FileroomError | None = None
+
+    async def write(self, chunk: bytes) -> None:
+        """Takes the next bytes. After a refusal the rest of the object is passed over; `finish` tells why."""
+        if self.failure is not None:
+            return
+        try:
+            await self._write(chunk)
+        except FileroomError as error:
+            self.failure = error
+
+    async def _write(self, chunk: bytes) -> None:
+        self.length += len(chunk)
+        if self.length > self._keeper.context.limits.part:
+            raise LimitExceeded("part", "the instance is longer than the limit for one part")
+        self._reader.feed(chunk)
+        if self._writer is not None:
+            self._checks.update(chunk)
+            await self._writer.write(chunk)
+            return
+        self._held.append(chunk)
+        self._held_bytes += len(chunk)
+        identifiers = self._reader.identifiers
+        if identifiers is not None:
+            await self._place(identifiers)
+        elif self._held_bytes > UNPLACED_LIMIT:
+            raise LimitExceeded("header", f"no Series Instance UID in the first {UNPLACED_LIMIT >> 20} MiB")
+
+    async def _place(self, identifiers: tuple[str, str, str]) -> None:
+        study, series, sop = identifiers
+        if self._study is not None and study != self._study:
+            raise WrongStudy("the Study Instance UID is not that of the resource")
+        self._version = new_version()
+        self._writer = self._keeper.context.blobs.create(make_key(study, series, sop, self._version))
+        hit(Failpoint.STORE_CREATED)
+        self._checks.dataset_offset = self._reader.dataset_offset or 0
+        for chunk in self._held:
+            self._checks.update(chunk)
+            await self._writer.write(chunk)
+        self._held = []
+
+    async def finish(self) -> Receipt:
+        """Makes the instance durable and visible. Gives its receipt, also for a refusal or failure."""
+        try:
+            return await self._finish()
+        except FileroomError as error:
+            return await self._failed(error)
+        finally:
+            self._keeper.leave()
+
+    async def _finish(self) -> Receipt:
+        if self.failure is not None:
+            raise self.failure
+        header = self._reader.finish()
+        if self._writer is None:
+            await self._place((header.study, header.series, header.sop_instance))
+        assert self._writer is not None
+        await self._writer.close()
+        hit(Failpoint.STORE_WRITTEN)
+        digests, checks = self._checks.finish()
+        row = make_row(header, self._version, self.length, digests, checks)
+        policy = self._keeper.context.duplicate_policy
+        line = journal.publish(self._writer.key, self.length, header, digests, policy)
+        verdict = await self._keeper.publish(self._writer, row, line)
+        return _receipt(header, verdict)
+
+    async def _failed(self, error: FileroomError) -> Receipt:
+        unknown = isinstance(error, DatabaseDown)
+        if self._writer is not None and not unknown:
+            await self._writer.abandon()
+        study, series, sop = self._reader.identifiers or ("", "", "")
+        return Receipt(outcome_of(error), self._reader.sop_class, sop, study, series, error.detail)
+
+    async def abandon(self) -> None:
+        """Forgets the instance: its bytes did not come whole."""
+        try:
+            if self._writer is not None:
+                await self._writer.abandon()
+        finally:
+            self._keeper.leave()
+
+
+def _receipt(header: Header, verdict: Verdict) -> Receipt:
+    warnings: tuple[HeaderWarning, ...] = header.warnings
+    if verdict.stored is Stored.REJECTED:
+        outcome = Outcome.CONFLICT
+    elif verdict.elsewhere:
+        outcome = Outcome.STORED_ELSEWHERE_TOO
+        warnings = (HeaderWarning("00080018", "the SOP Instance UID is stored in another series too"), *warnings)
+    elif warnings:
+        outcome = Outcome.STORED_WITH_WARNING
+    else:
+        outcome = Outcome.STORED
+    comment = "other content is stored under this SOP Instance UID" if outcome is Outcome.CONFLICT else ""
+    return Receipt(outcome, header.sop_class, header.sop_instance, header.study, header.series, comment, warnings)

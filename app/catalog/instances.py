@@ -1,0 +1,144 @@
+"""The store transaction: one round trip that makes a batch of instances visible, or says why not.
+
+The statement is `store_instances` (migrations/sql/0001_store.sql). A call without an open transaction commits by
+itself, so its answer means: committed. The values of studies and series are sent only when this worker has not yet
+seen them committed; the catalog asks for them when it needs them after all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import groupby
+
+import asyncpg
+import orjson
+
+from app.catalog.engine import Catalog
+
+_STORE = "SELECT store_instances($1, $2, $3, $4, $5, $6, $7::store_row[], $8)"
+_DETAILS_WANTED = "FR001"
+_TRANSIENT = ("40001", "40P01")
+_REMEMBERED = 20_000
+
+
+class Stored(IntEnum):
+    """What the catalog did with a row."""
+
+    NEW = 0
+    IDENTICAL = 1
+    REPLACED = 2
+    KEPT_ASIDE = 3
+    REJECTED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`elsewhere`: the same SOP Instance UID is visible in another series too."""
+
+    stored: Stored
+    elsewhere: bool
+
+
+Details = Callable[[], dict[str, object]]
+
+
+@dataclass(slots=True)
+class NewInstance:
+    """One instance to commit. `facts` are the fields of the SQL type `store_row` after `series_at`; the details are
+    made only when the catalog needs them."""
+
+    study: str
+    series: str
+    sop: str
+    study_hash: int
+    series_hash: int
+    study_details: Details
+    series_details: Details
+    facts: tuple[object, ...]
+
+
+class InstanceTable:
+    """Commits batches through one catalog."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._known: dict[str | tuple[str, str], int] = {}
+
+    async def commit(self, batch: Sequence[NewInstance], policy: str) -> list[Verdict]:
+        """Commits `batch` in one transaction; verdicts in its order. No SOP Instance UID may occur twice in one series.
+        Raises `DatabaseDown` when the outcome is unknown, and asyncpg's errors when the catalog refused the batch."""
+        order = sorted(range(len(batch)), key=lambda at: (batch[at].study, batch[at].series))
+        rows = [batch[at] for at in order]
+        for attempt in range(4):
+            try:
+                codes = await self._call(rows, policy)
+                break
+            except asyncpg.PostgresError as error:
+                if error.sqlstate == _DETAILS_WANTED and attempt < 3:
+                    self._known.clear()
+                elif error.sqlstate in _TRANSIENT and attempt < 3:
+                    await asyncio.sleep(0.01 * (attempt + 1))
+                else:
+                    raise
+        verdicts = [Verdict(Stored.NEW, False)] * len(batch)
+        for at, code in zip(order, codes, strict=True):
+            if code:
+                verdicts[at] = Verdict(Stored(code & 7), bool(code & 8))
+        return verdicts
+
+    async def _call(self, rows: Sequence[NewInstance], policy: str) -> list[int]:
+        studies: list[NewInstance] = []
+        series: list[NewInstance] = []
+        series_study: list[int] = []
+        facts: list[tuple[object, ...]] = []
+        for _, of_study in groupby(rows, key=_study):
+            studies.append(None)  # type: ignore[arg-type]
+            for _, of_series in groupby(of_study, key=_series):
+                series.append(None)  # type: ignore[arg-type]
+                series_study.append(len(studies))
+                at = len(series)
+                for row in of_series:
+                    studies[-1] = series[-1] = row
+                    facts.append((at, *row.facts))
+        codes: list[int] = await self._catalog.fetchval(
+            _STORE,
+            [row.study for row in studies],
+            [row.study_hash for row in studies],
+            series_study,
+            [row.series for row in series],
+            [row.series_hash for row in series],
+            self._details(studies, series),
+            facts,
+            policy,
+        )
+        self._remember(studies, series)
+        return codes
+
+    def _details(self, studies: Sequence[NewInstance], series: Sequence[NewInstance]) -> str | None:
+        known = self._known
+        new_studies = [row for row in studies if known.get(row.study) != row.study_hash]
+        new_series = [known.get((row.study, row.series)) != row.series_hash for row in series]
+        if not new_studies and not any(new_series):
+            return None
+        return orjson.dumps(
+            {
+                "studies": {row.study: row.study_details() for row in new_studies},
+                "series": [row.series_details() if new else None for row, new in zip(series, new_series, strict=True)],
+            }
+        ).decode()
+
+    def _remember(self, studies: Sequence[NewInstance], series: Sequence[NewInstance]) -> None:
+        if len(self._known) > _REMEMBERED:
+            self._known.clear()
+        self._known.update((row.study, row.study_hash) for row in studies)
+        self._known.update(((row.study, row.series), row.series_hash) for row in series)
+
+
+def _study(row: NewInstance) -> str:
+    return row.study
+
+
+def _series(row: NewInstance) -> str:
+    return row.series

@@ -1,0 +1,197 @@
+"""Store (PS3.18 10.5): `POST /studies` and `POST /studies/{study}`. Bodies stream into the archive part by part; every
+instance gets its own receipt, whatever became of its neighbours."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from fastapi import Request, Response
+
+from app.archive.receipts import Receipt
+from app.archive.store import Reception, Storekeeper
+from app.dicom.limits import Limits
+from app.dicom.status import Outcome, outcome_of
+from app.dicom.uid import require_uid
+from app.dicomweb import routes, stow_answer, stow_metadata
+from app.dicomweb.multipart import ContentType, MultipartReader, boundary_of, parse_content_type
+from app.errors import BadRequest, FileroomError, LimitExceeded, UnsupportedMediaType
+
+router = routes.router(tags=["Store (PS3.18 10.5)"])
+
+DICOM = "application/dicom"
+METADATA = frozenset(("application/dicom+json", "application/dicom+xml"))
+_TAKEN = f"multipart/related of {DICOM}, of application/dicom+json or +xml with bulk data, or one {DICOM} body"
+
+
+class Disconnected(Exception):
+    """The client went away before its body was whole."""
+
+
+async def body_chunks(request: Request, limits: Limits) -> AsyncIterator[bytes]:
+    """The body as it comes; raises `LimitExceeded` over the limit of a request, `Disconnected` when it breaks off."""
+    receive = request.receive
+    total = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        chunk = message.get("body", b"")
+        if chunk:
+            total += len(chunk)
+            if total > limits.request:
+                raise LimitExceeded("request", "the request is longer than the limit")
+            yield chunk
+        if not message.get("more_body"):
+            return
+
+
+async def store(request: Request) -> Response:
+    """Stores the instances of the body; answers which are stored and which are not, and why."""
+    keeper: Storekeeper = request.app.state.storekeeper
+    study = request.path_params.get("study")
+    if study is not None:
+        study = require_uid(study, "the Study Instance UID of the resource")
+    content_type = _content_type(request)
+    keeper.admit()
+    try:
+        if content_type.type == DICOM:
+            receipts = [await _store_single(request, keeper, study)]
+        elif content_type.params.get("type", DICOM).lower() in METADATA:
+            receipts = await stow_metadata.store_metadata(request, keeper, study, content_type)
+        else:
+            receipts = await _store_parts(request, keeper, study, content_type)
+    except Disconnected:
+        return Response(status_code=400)
+    return stow_answer.answer(request, receipts, study)
+
+
+def _content_type(request: Request) -> ContentType:
+    given = request.headers.get("content-type")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("a Content-Encoding is not accepted on requests")
+    if given is None:  # curl -T names none
+        return parse_content_type(DICOM)
+    content_type = parse_content_type(given)
+    if content_type.type not in (DICOM, "multipart/related"):
+        raise UnsupportedMediaType(f"Store takes {_TAKEN}; not {content_type.type}")
+    if content_type.params.get("type", DICOM).lower() not in (DICOM, *METADATA):
+        raise UnsupportedMediaType(f"Store takes {_TAKEN}; not parts of {content_type.params['type']}")
+    return content_type
+
+
+async def _store_single(request: Request, keeper: Storekeeper, study: str | None) -> Receipt:
+    reception = await keeper.receive(study)
+    try:
+        async for chunk in body_chunks(request, keeper.context.limits):
+            await reception.write(chunk)
+    except (Disconnected, FileroomError):
+        await reception.abandon()
+        raise
+    return await asyncio.shield(reception.finish())
+
+
+class PartsStore:
+    """The parts of one multipart request on their way into the archive; they end in their own time."""
+
+    def __init__(self, keeper: Storekeeper, study: str | None) -> None:
+        self._keeper = keeper
+        self._study = study
+        self._open: Reception | None = None
+        self._refused: Receipt | None = None
+        self._endings: list[asyncio.Task[Receipt] | Receipt] = []
+
+    async def begin(self, headers: dict[bytes, bytes]) -> None:
+        """A part begins; one that is not DICOM is passed over with a receipt that says so."""
+        given = headers.get(b"content-type", DICOM.encode()).decode("latin-1")
+        if parse_content_type(given).type == DICOM:
+            self._open = await self._keeper.receive(self._study)
+        else:
+            self._refused = Receipt(Outcome.UNSUPPORTED_MEDIA_TYPE, comment=f"a part is not {DICOM}")
+
+    async def write(self, chunk: bytes) -> None:
+        """More of the open part."""
+        if self._open is not None:
+            await self._open.write(chunk)
+
+    def end(self) -> None:
+        """The open part is whole."""
+        if self._open is not None:
+            self._endings.append(asyncio.ensure_future(self._open.finish()))
+            self._open = None
+        elif self._refused is not None:
+            self._endings.append(self._refused)
+            self._refused = None
+
+    async def abandon(self) -> None:
+        """The open part will never be whole."""
+        if self._open is not None:
+            await self._open.abandon()
+            self._open = None
+
+    async def receipts(self) -> list[Receipt]:
+        """The receipts of all whole parts, in their order."""
+        tasks = [ending for ending in self._endings if isinstance(ending, asyncio.Task)]
+        if tasks:
+            await asyncio.shield(asyncio.wait(tasks))
+        return [ending if isinstance(ending, Receipt) else ending.result() for ending in self._endings]
+
+
+async def _store_parts(
+    request: Request, keeper: Storekeeper, study: str | None, content_type: ContentType
+) -> list[Receipt]:
+    limits = keeper.context.limits
+    reader = MultipartReader(boundary_of(content_type), limits)
+    parts = PartsStore(keeper, study)
+    failure: FileroomError | None = None
+    try:
+        async for chunk in body_chunks(request, limits):
+            for event in reader.feed(chunk):
+                if event[0] == "data":
+                    await parts.write(event[1])
+                elif event[0] == "part":
+                    await parts.begin(event[1])
+                else:
+                    parts.end()
+        reader.finish()
+    except Disconnected:
+        await parts.abandon()
+        await parts.receipts()
+        raise
+    except FileroomError as error:
+        await parts.abandon()
+        failure = error
+    receipts = await parts.receipts()
+    if failure is not None:
+        if not receipts:
+            raise failure
+        receipts.append(Receipt(outcome_of(failure), comment=failure.detail))
+    if not receipts:
+        raise BadRequest("the body holds no instance")
+    return receipts
+
+
+_DESCRIPTION = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/related": {"schema": {"type": "string", "format": "binary"}},
+            DICOM: {"schema": {"type": "string", "format": "binary"}},
+        },
+    },
+    "responses": {
+        str(code): {"description": text}
+        for code, text in (
+            (200, "All instances are stored"),
+            (202, "Some instances are stored, or stored with warnings"),
+            (400, "The request is malformed"),
+            (409, "No instance is stored"),
+            (413, "Over a limit"),
+            (415, "Content-Type not supported"),
+            (503, "Try again later"),
+            (507, "Out of storage"),
+        )
+    },
+}
+router.add_api_route("/studies", store, methods=["POST"], openapi_extra=_DESCRIPTION, name="store")
+router.add_api_route("/studies/{study}", store, methods=["POST"], openapi_extra=_DESCRIPTION, name="store_in_study")

@@ -1,0 +1,88 @@
+#!/usr/bin/env python3
+"""ratios.py RESULTS.jsonl > table.md : Fileroom against Orthanc, row by row of the speed targets, with met or missed."""
+
+import json
+import sys
+
+rows = {}
+for line in open(sys.argv[1], encoding="utf-8"):
+    if line.startswith("{"):
+        r = json.loads(line)
+        rows[r["peer"], r["workload"]] = r
+
+CPU, RATE, PSS = "cpu", "rate", "pss"
+# workload, figure, target ratio, suffix of the peers' names
+TARGETS = [
+    ("stow_serial_1perreq_tiny", CPU, 0.6, ""),
+    ("stow_serial_1perreq_ct", CPU, 0.5, ""),
+    ("stow_parallel8_1perreq_tiny", RATE, 1.7, ""),
+    ("stow_parallel8_1perreq_ct", RATE, 2.0, ""),
+    ("stow_serial_50perreq_tiny", RATE, 2.5, ""),
+    ("stow_serial_50perreq_ct", RATE, 2.5, ""),
+    ("stow_parallel8_50perreq_tiny", RATE, 2.0, ""),
+    ("stow_parallel8_50perreq_ct", RATE, 2.0, ""),
+    ("qido_studies_wildcard_c1", CPU, 0.08, ""),
+    ("qido_studies_daterange_c1", CPU, 0.15, ""),
+    ("qido_studies_patientid_c1", CPU, 0.2, ""),
+    ("qido_studies_patientid_c1", CPU, 0.04, "-grown"),
+    ("qido_instances_c1", CPU, 0.03, ""),
+    ("wado_metadata_c1", CPU, 0.03, ""),
+    ("wado_metadata_gzip_c1", CPU, 0.01, ""),
+    ("wado_frame_ct_c1", CPU, 0.35, ""),
+    ("wado_frame_us_c1", CPU, 0.1, ""),
+    ("wado_frame_enhct_c1", CPU, 0.025, ""),
+    ("wado_study_curl", RATE, 1.2, ""),
+    ("wado_study_curl", CPU, 0.8, ""),
+    ("wado_instance_c1", CPU, 0.45, ""),
+]
+
+
+def figure(row, kind):
+    if row is None or row["status"] != "ok":
+        return None
+    if kind == RATE:
+        return row["median"]
+    return next((row[k] for k in row if k.startswith("server_cpu_ms_per") and not k.endswith(("first", "last"))), None)
+
+
+def cell(x):
+    return "-" if x is None else f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
+
+
+print("| workload | figure | Fileroom | Orthanc | ratio | target | |\n|---|---|---|---|---|---|---|")
+for workload, kind, target, suffix in TARGETS:
+    ours = figure(rows.get(("fileroom" + suffix, workload)), kind)
+    theirs = figure(rows.get(("orthanc" + suffix, workload)), kind)
+    unit = "CPU ms" if kind == CPU else (rows.get(("fileroom" + suffix, workload)) or {}).get("unit", "")
+    sign = "≤" if kind == CPU else "≥"
+    if ours is None or theirs is None:
+        bad = [r["reason"] for p in ("fileroom", "orthanc") if (r := rows.get((p + suffix, workload))) and r["status"] != "ok"]
+        print(f"| {workload}{suffix} | {unit} | {cell(ours)} | {cell(theirs)} | | {sign} {target}x | {'; '.join(bad)[:90] or 'not run'} |")
+        continue
+    ratio = ours / theirs
+    met = ratio <= target if kind == CPU else ratio >= target
+    print(f"| {workload}{suffix} | {unit} | {cell(ours)} | {cell(theirs)} | {ratio:.3g}x | {sign} {target}x | {'met' if met else 'MISSED'} |")
+
+print("\n| our own figure | value | target | |\n|---|---|---|---|")
+small, grown = rows.get(("fileroom", "load")), rows.get(("fileroom-grown", "load"))
+if grown and grown["status"] == "ok":
+    r = grown["server_cpu_ms_per_inst_last"] / grown["server_cpu_ms_per_inst_first"]
+    print(f"| STOW CPU per instance, last 2,000 of {grown['instances']:,} against the first | {r:.3g}x | ≤ 1.2x | {'met' if r <= 1.2 else 'MISSED'} |")
+for v in ("wildcard", "daterange", "patientid"):
+    a, b = rows.get(("fileroom", f"qido_studies_{v}_c1")), rows.get(("fileroom-grown", f"qido_studies_{v}_c1"))
+    x, y = figure(a, CPU), figure(b, CPU)
+    if x and y:
+        note = f"{a.get('results')} → {b.get('results')} results"
+        print(f"| QIDO {v}, CPU at the grown archive against the small one ({note}) | {y / x:.3g}x | ≤ 1.5x | {'met' if y <= 1.5 * x else 'MISSED'} |")
+idle = rows.get(("fileroom", "idle_pss"))
+if idle:
+    print(f"| memory at rest, all processes | {idle['median']:.0f} MiB | ≤ 350 | {'met' if idle['median'] <= 350 else 'MISSED'} |")
+peak = max((r.get("pss_peak_mib", 0) for (p, _), r in rows.items() if p.startswith("fileroom")), default=0)
+print(f"| memory, highest of all workloads | {peak:.0f} MiB | ≤ 700 | {'met' if peak <= 700 else 'MISSED'} |")
+for way in ("big_in", "big_out"):
+    r = rows.get(("fileroom", way))
+    if r and r["status"] == "ok":
+        print(f"| memory added by one {r['mib']} MiB instance, {way[4:]} | {r['pss_added_mib']:.0f} MiB | ≤ 64 | {'met' if r['pss_added_mib'] <= 64 else 'MISSED'} |")
+t = rows.get(("fileroom", "wado_metadata_c1"))
+if t and "ttfb_ms" in t:
+    print(f"| first byte of the 300-instance metadata | {t['ttfb_ms']:.1f} ms | < 20 | {'met' if t['ttfb_ms'] < 20 else 'MISSED'} |")

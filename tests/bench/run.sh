@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# The whole comparison in one run: corpora, Orthanc (SQLite index) and Fileroom side by side, RESULTS.jsonl and the table.
+# Env: WORK (default build/bench below the repository), REPEAT (3), SECONDS_EACH (3), GROW (50000 instances; 0: leave out)
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+work=${WORK:-$root/build/bench}
+py=${FILEROOM_PYTHON:-$root/.venv/bin/python}
+mkdir -p "$work/C" "$work/tmp"
+out="$work/results.jsonl"
+: > "$out"
+corpus() { [ -f "$work/C/$1/manifest.jsonl" ] || "$py" "$here/gen_corpus.py" --profile "${@:2}" --out "$work/C/$1"; }
+corpus ct300 ct --instances 300
+corpus ct100 ct --first-patient 200 --patients 2 --instances 50
+corpus mixed mixed --first-patient 100 --patients 2 --instances 40
+corpus tiny1k tiny --patients 25 --studies 2 --series 2 --instances 10
+
+fresh() { # target, HTTP port
+  [ ! -f "$work/$1/pid" ] || "$here/targets/stop.sh" "$work/$1/pid" || true
+  rm -rf "$work/$1"
+  DATA="$work/$1" HTTP=$2 "$here/targets/$1.sh" > /dev/null
+}
+bench() { # target, HTTP port, arguments
+  local target=$1 port=$2
+  shift 2
+  BENCH_TMP="$work/tmp" "$py" "$here/bench.py" --name "$target" --http "http://127.0.0.1:$port/dicom-web" \
+    --pidfile "$work/$target/pid" --owned "$work/$target" --out "$out" --repeat "${REPEAT:-3}" --seconds "${SECONDS_EACH:-3}" "$@" || true
+}
+stop() { "$here/targets/stop.sh" "$work/$1/pid" || true; }
+trap 'stop orthanc; stop fileroom' EXIT
+
+reads="--corpus $work/C/ct300 --corpus $work/C/mixed --corpus $work/C/tiny1k"
+loads="--load $work/C/ct300 --load $work/C/mixed --load $work/C/tiny1k"
+fresh orthanc 14201
+fresh fileroom 14301
+for pair in "orthanc 14201" "fileroom 14301"; do
+  bench $pair --ingest "$work/C/tiny1k" --ingest "$work/C/ct100" idle stow_serial stow_parallel
+done
+fresh orthanc 14201
+fresh fileroom 14301
+for pair in "orthanc 14201" "fileroom 14301"; do
+  bench $pair $reads $loads load
+  bench $pair $reads qido wado
+done
+bench fileroom 14301 big
+if [ "${GROW:-50000}" -gt 0 ]; then
+  corpus grow tiny --patients $((${GROW:-50000} / 40)) --studies 2 --series 2 --instances 10
+  fresh orthanc 14201
+  fresh fileroom 14301
+  for pair in "orthanc 14201" "fileroom 14301"; do
+    set -- $pair
+    BENCH_TMP="$work/tmp" "$py" "$here/bench.py" --name "$1-grown" --http "http://127.0.0.1:$2/dicom-web" --pidfile "$work/$1/pid" \
+      --owned "$work/$1" --out "$out" --repeat 3 --corpus "$work/C/grow" --load "$work/C/grow" load qido_studies || true
+  done
+fi
+"$py" "$here/ratios.py" "$out" > "$work/table.md"
+cat "$work/table.md"
