@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from app.archive.context import Context
+from app.archive.store import Storekeeper
 from app.blobs.local import LocalBlobStore
 from app.catalog.engine import Catalog
-from app.dicomweb import faults, qido, stow, wado
+from app.dicomweb import delete, faults, qido, stow, wado
 from app.errors import FileroomError
 from app.settings import Settings
 
@@ -40,13 +41,15 @@ def create_app(settings: Settings, database_url: str = "") -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.storekeeper = keeper = Storekeeper(context)
         yield
+        await keeper.drain()
         await context.catalog.close()
 
     app = FastAPI(title="Fileroom", version="0.1.0", lifespan=lifespan, redirect_slashes=False)
     app.state.context = context
     app.state.settings = settings
     app.add_exception_handler(FileroomError, faults.answer_fault)  # type: ignore[arg-type]
-    for module in (stow, qido, wado):
+    for module in (stow, qido, wado, delete):
         app.include_router(module.router, prefix=DICOMWEB_ROOT)
     return app
