@@ -263,7 +263,7 @@ class Syncer:
 def _start_helpers() -> SimpleQueue[tuple[deque[_Target], SimpleQueue[None]]]:
     shared = SimpleQueue[tuple[deque[_Target], SimpleQueue[None]]]()
     for number in range(SYNC_THREADS):
-        Thread(target=_help, args=(shared,), name=f"blob-sync-{number}", daemon=True).start()
+        Thread(target=_help, args=(shared,), name=f"blob-fsync-{number}", daemon=True).start()
     return shared
 
 
