@@ -49,7 +49,7 @@ def create_app(settings: Settings, database_url: str = "") -> FastAPI:
     app = FastAPI(title="Fileroom", version="0.1.0", lifespan=lifespan, redirect_slashes=False)
     app.state.context = context
     app.state.settings = settings
-    app.add_exception_handler(FileroomError, faults.answer_fault)  # type: ignore[arg-type]
+    app.add_exception_handler(FileroomError, faults.answer_fault)
     for module in (stow, qido, wado, delete):
         app.include_router(module.router, prefix=DICOMWEB_ROOT)
     return app

@@ -26,6 +26,11 @@ class Receipt:
         """Whether the instance is in the archive."""
         return self.outcome in STORED
 
+    @property
+    def retry(self) -> bool:
+        """Whether the same instance may be stored later."""
+        return STATUSES[self.outcome].retry
+
 
 STORED = frozenset(outcome for outcome, status in STATUSES.items() if status.http in (200, 202))
 
