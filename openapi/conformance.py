@@ -1,0 +1,174 @@
+"""The conformance statement, in the order of PS3.2: what it says comes from the tables that the code runs on."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from typing import Any
+
+from pydicom.datadict import dictionary_description
+
+from app.dicom import limits
+from app.dicom.attributes import LEVEL_OF, TABLE, Attribute
+from app.dicom.media_types import DEFAULT_SYNTAX, SYNTAXES_OF, leaves_only_when_named, stored_without_asking
+from app.dicom.status import STATUSES
+from app.dicom.transfer_syntaxes import TRANSFER_SYNTAXES, TransferSyntax
+
+MATCHING = {
+    "uid": "single value, list of UID",
+    "text": "single value, wildcard",
+    "name": "single value, wildcard, fuzzy",
+    "date": "single value, range",
+    "time": "single value, range",
+    "integer": "single value",
+    "set": "single value, several values",
+    "computed": "returned only",
+}
+_TEXT = """\
+# DICOM conformance statement
+
+Generated from the tables that the code runs on (`make openapi`); the sections follow PS3.2.
+
+## 1 Overview
+
+Fileroom is an archive. It offers the Studies Service of PS3.18 (DICOMweb) as an origin server: Store, Search, Retrieve
+and Retrieve Capabilities. It keeps the bytes that it receives (Level 2, full): no element is discarded or coerced, the
+preamble is kept, nothing is transcoded when it is stored. Resources that PS3.18 does not have are marked *ours*.
+
+### 1.1 Supported SOP classes
+
+Every Storage SOP Class is stored, those without a name in PS3.6 and private ones included.
+
+### 1.2 Character sets
+
+Every Specific Character Set of PS3.3 C.12.1.1.2 and C.12.1.1.3, with code extensions (ISO 2022 escape sequences). A text
+that does not decode in its declared character set is stored as received, with warning B007. Answers are in UTF-8.
+
+## 2 Services
+
+### 2.1 Resources
+
+Paths are below the DICOMweb root, `/dicom-web`.
+
+{resources}
+
+### 2.2 Search: attributes with a column of their own
+
+Any other attribute of the patient, study or series ({others} are known by name, private ones too) can be matched as well,
+within series and studies; sequences by the path of their tags. Matching follows PS3.4 C.2.2.2: single value, list of UID,
+wildcard, range, sequence, universal; `emptyvaluematching` and `multiplevaluematching` are supported. Names match without
+regard to case and accents in each of their component groups; all other text is case-sensitive unless set otherwise.
+
+{attributes}
+
+### 2.3 Retrieve: media types and their transfer syntaxes
+
+{media_types}
+
+### 2.4 Transfer syntaxes
+
+All are stored as received; so are private ones. *Named only*: the object leaves in this transfer syntax when the request
+names it, else as Explicit VR Little Endian (PS3.18 8.7.3). *As stored*: leaves as stored when no transfer syntax was named
+(8.7.3.4).
+
+{syntaxes}
+
+## 3 Status codes
+
+One outcome, at each door. A failure reason below `B000` or from `C000` on is (0008,1197), a warning reason `Bxxx` is
+(0008,1196). A request that failed may be sent again where the last column says so; `Retry-After` says when.
+
+{statuses}
+
+## 4 Limits
+
+Enforced before anything is allocated; a refusal names the limit. Lengths are in bytes.
+
+{limits}
+
+## 5 Security
+
+Without credentials the archive listens on a loopback address only. API tokens (`Authorization: Bearer`) carry the scopes
+read, write, delete and admin. What a principal may not see looks as if it did not exist.
+
+## 6 Extensions
+
+Resources marked *ours* in 2.1: delete and its undo, and the search for patients. In the OpenAPI document they carry
+`x-fileroom-extension`. Store takes Implicit VR Little Endian and Explicit VR Big Endian, which PS3.18 8.7.3 keeps out of web
+services; Retrieve answers them when they are named.
+"""
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def conformance(document: dict[str, Any]) -> str:
+    """The whole statement; `document` is the OpenAPI document."""
+    syntaxes = TRANSFER_SYNTAXES.values()
+    return _TEXT.format(
+        resources=table(("Resource", "Method", "Service"), _resources(document)),
+        others=len(LEVEL_OF),
+        attributes=table(("Attribute", "Tag", "VR", "Level", "Matching", "Default"), map(_attribute, TABLE)),
+        media_types=table(("Media type", "Transfer syntaxes, the default in bold"), _media_types()),
+        syntaxes=table(("UID", "Name", "Frame media type", "Remarks"), map(_syntax, syntaxes)),
+        statuses=table(("Outcome", "HTTP", "Reason", "DIMSE", "Meaning", "Again"), _statuses()),
+        limits=table(("Limit", "Default", "Meaning"), _limits()),
+    )
+
+
+def _resources(document: dict[str, Any]) -> Iterator[Sequence[str]]:
+    for path, methods in sorted(document["paths"].items()):
+        if path.startswith("/dicom-web"):
+            for method, operation in sorted(methods.items()):
+                ours = operation.get("x-fileroom-extension", False)
+                service = ", ".join(operation.get("tags", [])) + (" *ours*" if ours else "")
+                yield f"`{path.removeprefix('/dicom-web') or '/'}`", method.upper(), service
+
+
+def _attribute(row: Attribute) -> Sequence[str]:
+    tag = f"({row.tag >> 16:04X},{row.tag & 0xFFFF:04X})"
+    level = "PATIENT, STUDY" if row.level == "PATIENT" else row.level
+    default = "yes" if row.default else ""
+    return dictionary_description(row.tag), tag, row.vr, level, MATCHING[row.matching], default
+
+
+def _media_types() -> Iterator[Sequence[str]]:
+    for media, default in DEFAULT_SYNTAX.items():
+        others = [uid for uid in SYNTAXES_OF.get(media, ()) if uid != default]
+        yield f"`{media}`", ", ".join([f"**{default}**", *others])
+
+
+def _syntax(row: TransferSyntax) -> Sequence[str]:
+    remarks = {
+        "retired": row.retired,
+        "lossy": row.lossy and not row.video,
+        "video": row.video,
+        "named only": leaves_only_when_named(row),
+        "as stored": stored_without_asking(row),
+    }
+    return row.uid, row.name, f"`{row.media_type}`", ", ".join(word for word, holds in remarks.items() if holds)
+
+
+def _statuses() -> Iterator[Sequence[str]]:
+    for outcome, status in STATUSES.items():
+        reason = "" if status.reason is None else f"{status.reason:04X}"
+        again = "yes" if status.retry else ""
+        yield outcome.value, str(status.http), reason, f"{status.dimse:04X}", status.title, again
+
+
+def _limits() -> Iterator[Sequence[str]]:
+    """Each field of `Limits` with its default and the string that stands below it."""
+    body = next(node for node in ast.parse(inspect.getsource(limits)).body if isinstance(node, ast.ClassDef)).body
+    meanings = {
+        field.target.id: text.value.value
+        for field, text in zip(body, body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+    }
+    for field in fields(limits.Limits):
+        yield field.name, f"{getattr(limits.DEFAULT, field.name):,}", " ".join(meanings[field.name].split())
