@@ -1,12 +1,11 @@
-"""multipart/related (RFC 2046 5.1, RFC 2387; PS3.18 8.6): an incremental reader for Store, and the bytes of answers.
-python-multipart's callback parser finds the delimiters: 8 to 13 us for a part of 10 kB, 100 us for one of 526 kB, random or
-full of line ends, in chunks of 64 KiB. What it lacks is here: it takes a truncated body for a whole one, knows no
-preamble and does not bound a header block. Lines end in CRLF only; a part's Content-Length is not believed."""
+"""multipart/related (RFC 2046 5.1, RFC 2387; PS3.18 8.6): an incremental reader for Store. python-multipart's callback
+parser finds the delimiters: 8 to 13 us for a part of 10 kB, 100 us for one of 526 kB, random or full of line ends, in
+chunks of 64 KiB. What it lacks is here: it takes a truncated body for a whole one, knows no preamble and does not bound
+a header block. Lines end in CRLF only; a part's Content-Length is not believed."""
 
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -211,19 +210,3 @@ class MultipartReader:
 
     def _on_end(self) -> None:
         self._closed = True
-
-
-def new_boundary() -> bytes:
-    """A boundary for an answer: 128 random bits, so that no content can hold it."""
-    return b"fileroom-" + secrets.token_hex(16).encode("ascii")
-
-
-def part_head(boundary: bytes, headers: Mapping[str, str], *, first: bool = False) -> bytes:
-    """The delimiter and header block that go before a part's data. Header values must be Latin-1 without line ends."""
-    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return b"%s--%s\r\n%s\r\n" % (b"" if first else b"\r\n", boundary, lines.encode("latin-1"))
-
-
-def closing(boundary: bytes) -> bytes:
-    """The closing delimiter, which goes after the last part's data."""
-    return b"\r\n--%s--\r\n" % boundary
