@@ -53,7 +53,7 @@ async def _remove_orphans(context: Context, done: Swept) -> None:
         old = {info.key: parse_key(info.key) for info in batch if info.modified <= young}
         keys = {key: parsed for key, parsed in old.items() if parsed is not None}
         known = await deletions.known_versions(
-            context.catalog, [key.version for key in keys.values()], [key.sop for key in keys.values()]
+            context.catalog, [key.version for key in keys.values()], {key.study for key in keys.values()}
         )
         orphans += [key for key, parsed in keys.items() if parsed.version not in known]
     done.orphans_seen = len(orphans)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,7 +16,8 @@ SELECT id, at, principal, study_uid, series_uid, sop_uid, cardinality(instances)
   FROM deletion ORDER BY id DESC LIMIT $1
 """
 _KNOWN = """
-SELECT version FROM instance WHERE version = ANY ($1) AND uid = ANY ($2)
+SELECT i.version FROM study st JOIN series se ON se.study_id = st.id JOIN instance i ON i.series_id = se.id
+ WHERE st.uid = ANY ($2) AND i.version = ANY ($1)
 """
 _SIGHT = "INSERT INTO orphan (key) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING"
 _FORGET = "DELETE FROM orphan WHERE NOT key = ANY ($1)"
@@ -75,9 +76,9 @@ async def purge(catalog: Catalog, most: int) -> list[VersionName]:
     return [VersionName(*row) for row in await catalog.fetch(_PURGE, most)]
 
 
-async def known_versions(catalog: Catalog, versions: Sequence[str], sops: Sequence[str]) -> set[str]:
-    """Which of `versions` (of instances `sops`) have a row, in whatever state."""
-    return {row["version"] for row in await catalog.fetch(_KNOWN, list(versions), list(sops))}
+async def known_versions(catalog: Catalog, versions: Sequence[str], studies: Collection[str]) -> set[str]:
+    """Which of `versions`, all of instances in `studies`, have a row, in whatever state."""
+    return {row["version"] for row in await catalog.fetch(_KNOWN, list(versions), list(studies))}
 
 
 async def sight_orphans(catalog: Catalog, keys: Sequence[str], hours: float) -> list[str]:

@@ -85,8 +85,8 @@ CREATE TABLE instance (
 COMMENT ON COLUMN instance.state IS '0 current and visible, 1 superseded by a newer version, 2 kept aside, 3 deleted';
 COMMENT ON COLUMN instance.frame_kind IS '0 none, 1 native, 2 encapsulated';
 COMMENT ON COLUMN instance.head IS 'members of the DICOM JSON object that a search for instances returns by default';
-CREATE UNIQUE INDEX instance_current ON instance (series_id, uid) WHERE state = 0;
-CREATE INDEX instance_uid ON instance (uid);
+CREATE UNIQUE INDEX instance_current ON instance (uid, series_id) WHERE state = 0;
+CREATE INDEX instance_series ON instance (series_id);
 
 CREATE TABLE instance_data (
     instance_id bigint PRIMARY KEY,

@@ -93,7 +93,10 @@ END;
 -- 2 stored and replaces other content, 3 kept aside, 4 rejected; plus 8 when the UID is also in another series.
 CREATE FUNCTION store_instances(p_studies text[], p_study_hash bigint[], p_series_study integer[], p_series text[],
                                 p_series_hash bigint[], p_details jsonb, p_rows store_row[], p_policy text)
-RETURNS integer[] LANGUAGE plpgsql AS $$
+RETURNS integer[] LANGUAGE plpgsql
+-- Plans are made while tables are small and without statistics, when the planner would choose to read them whole.
+SET enable_seqscan = off SET plan_cache_mode = force_generic_plan
+AS $$
 DECLARE
     v_studies bigint[] := '{}';
     v_series bigint[] := '{}';
@@ -137,7 +140,8 @@ BEGIN
                FROM unnest(p_rows) WITH ORDINALITY AS x (series_at, uid, version, sop_class, transfer_syntax,
                     instance_number, length, dataset_offset, digest, digest_meta, frame_kind, frame_count, frame_word,
                     frame_bits, pixel_offset, pixel_length, pixel_tag, head, json, frames, checks, bulk, at)
-               JOIN instance e ON e.uid = x.uid AND e.state = 0
+              -- OFFSET 0 keeps the rows that arrive outermost, so that each looks itself up in the index.
+              CROSS JOIN LATERAL (SELECT * FROM instance WHERE uid = x.uid AND state = 0 OFFSET 0) AS e
     LOOP
         IF r.series_id <> v_series[r.series_at] THEN
             v_elsewhere[r.at] := 8;
