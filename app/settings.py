@@ -22,39 +22,61 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FILEROOM_", extra="forbid", frozen=True)
 
-    data: Path = Field(Path("data"), description="Folder of the embedded database, the blobs and the logs")
-    http_host: str = Field("127.0.0.1", description="Address that the archive listens on; others need `auth`")
-    http_port: int = Field(8080, ge=0, le=65535, description="Port that the archive listens on")
-    database_url: str = Field("", description="postgresql:// address; empty: an embedded PostgreSQL in `data`")
-    blobs_url: str = Field("", description="Where objects live: a folder; empty: `blobs` in `data`")
-    workers: int = Field(0, ge=0, le=256, description="Archive worker processes; 0: one for each core, at most 8")
-    auth: Literal["none", "token"] = Field("none", description="`none` is allowed on loopback only; `token`: API tokens")
-    public_root: str = Field("", description="Address of the DICOMweb root as clients see it; empty: from the request")
-    trust_forwarded: bool = Field(False, description="Believe Forwarded and X-Forwarded-* of requests")
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field((), description="Origins that may call us, or `*`")
-    duplicate_policy: Literal["replace", "keep", "reject"] = Field(
-        "replace", description="Other content under a stored SOP Instance UID"
+    data: Path = Field(default=Path("data"), description="Folder of the embedded database, the blobs and the logs")
+    http_host: str = Field(default="127.0.0.1", description="Address that the archive listens on; others need `auth`")
+    http_port: int = Field(default=8080, ge=0, le=65535, description="Port that the archive listens on")
+    database_url: str = Field(default="", description="postgresql:// address; empty: an embedded PostgreSQL in `data`")
+    blobs_url: str = Field(default="", description="Where objects live: a folder; empty: `blobs` in `data`")
+    workers: int = Field(
+        default=0, ge=0, le=256, description="Archive worker processes; 0: one for each core, at most 8"
     )
-    lenient_matching: bool = Field(False, description="Match all text without regard to case, not only names")
-    query_limit: int = Field(1000, ge=1, le=100_000, description="Most results of one search answer")
-    reserve_mib: int = Field(1024, ge=0, description="Free space in MiB under which stores are refused (507)")
-    undo_hours: float = Field(24 * 7, ge=0, description="Hours in which a delete can be undone; then bytes go")
-    orphan_hours: float = Field(24, ge=0, description="Hours between the two sightings that let an orphan blob go")
-    sweep_seconds: float = Field(3600, gt=0, description="Seconds between two sweeps")
-    max_stores: int = Field(64, ge=1, description="Instances that one worker stores at a time; more wait")
-    max_connections: int = Field(1000, ge=1, description="HTTP connections of one worker; more are refused with 503")
-    header_seconds: float = Field(10, gt=0, description="Seconds in which a request's header must be complete")
-    body_seconds: float = Field(10, gt=0, description="Window in which a body must bring `body_min_kib` a second")
-    body_min_kib: int = Field(32, ge=0, description="KiB a second that a body must bring on average")
-    idle_seconds: float = Field(75, gt=0, description="Seconds after which an idle kept-alive connection is closed")
-    shutdown_seconds: float = Field(20, gt=0, description="Seconds that requests under way get at SIGTERM")
-    statement_seconds: float = Field(5, gt=0, description="Longest database statement of a search")
-    cache_mib: int = Field(32, ge=0, description="Metadata answers that one worker keeps in memory, MiB")
-    blank_preamble: bool = Field(False, description="Send 128 NUL bytes instead of the stored preamble")
-    site_key: str = Field("", description="Key of the hash that hides UIDs in logs; empty: made once, in `data`")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line to log")
-    log_format: Literal["text", "json"] = Field("text", description="How log lines look")
-    failpoints: str = Field("", description="For tests: named steps at which to fail, such as `store.synced=kill`")
+    auth: Literal["none", "token"] = Field(
+        default="none", description="`none` is allowed on loopback only; `token`: API tokens"
+    )
+    public_root: str = Field(
+        default="", description="Address of the DICOMweb root as clients see it; empty: from the request"
+    )
+    trust_forwarded: bool = Field(default=False, description="Believe Forwarded and X-Forwarded-* of requests")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Origins that may call us, or `*`"
+    )
+    duplicate_policy: Literal["replace", "keep", "reject"] = Field(
+        default="replace", description="Other content under a stored SOP Instance UID"
+    )
+    lenient_matching: bool = Field(default=False, description="Match all text without regard to case, not only names")
+    query_limit: int = Field(default=1000, ge=1, le=100_000, description="Most results of one search answer")
+    reserve_mib: int = Field(default=1024, ge=0, description="Free space in MiB under which stores are refused (507)")
+    undo_hours: float = Field(default=24 * 7, ge=0, description="Hours in which a delete can be undone; then bytes go")
+    orphan_hours: float = Field(
+        default=24, ge=0, description="Hours between the two sightings that let an orphan blob go"
+    )
+    sweep_seconds: float = Field(default=3600, gt=0, description="Seconds between two sweeps")
+    max_stores: int = Field(default=64, ge=1, description="Instances that one worker stores at a time; more wait")
+    max_connections: int = Field(
+        default=1000, ge=1, description="HTTP connections of one worker; more are refused with 503"
+    )
+    header_seconds: float = Field(default=10, gt=0, description="Seconds in which a request's header must be complete")
+    body_seconds: float = Field(
+        default=10, gt=0, description="Window in which a body must bring `body_min_kib` a second"
+    )
+    body_min_kib: int = Field(default=32, ge=0, description="KiB a second that a body must bring on average")
+    idle_seconds: float = Field(
+        default=75, gt=0, description="Seconds after which an idle kept-alive connection is closed"
+    )
+    shutdown_seconds: float = Field(default=20, gt=0, description="Seconds that requests under way get at SIGTERM")
+    statement_seconds: float = Field(default=5, gt=0, description="Longest database statement of a search")
+    cache_mib: int = Field(default=32, ge=0, description="Metadata answers that one worker keeps in memory, MiB")
+    blank_preamble: bool = Field(default=False, description="Send 128 NUL bytes instead of the stored preamble")
+    site_key: str = Field(
+        default="", description="Key of the hash that hides UIDs in logs; empty: made once, in `data`"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe line to log"
+    )
+    log_format: Literal["text", "json"] = Field(default="text", description="How log lines look")
+    failpoints: str = Field(
+        default="", description="For tests: named steps at which to fail, such as `store.synced=kill`"
+    )
 
     @classmethod
     def settings_customise_sources(

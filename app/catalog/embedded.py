@@ -197,6 +197,27 @@ class Embedded:
                 time.sleep(0.01)
 
 
+@contextmanager
+def database(url: str, data: Path) -> Iterator[str]:
+    """`url`, or the embedded server's for as long as it is used when `url` is empty."""
+    if url:
+        yield url
+        return
+    server = Embedded()
+    try:
+        yield server.start(data)
+    finally:
+        server.stop()
+
+
+def restore(url: str, dump: Path) -> None:
+    """Loads a dump of `pg_dump -Fc` into an empty database; raises `CannotStart` with what `pg_restore` says."""
+    command = [str(binaries() / "pg_restore"), "--exit-on-error", "--single-transaction", "--no-owner", "-d", url]
+    done = subprocess.run([*command, str(dump)], capture_output=True, env=_environment(), check=False)
+    if done.returncode:
+        raise CannotStart(f"{dump} cannot be restored. pg_restore says:\n{done.stderr.decode(errors='replace')}")
+
+
 def _url(socket_folder: Path) -> str:
     return f"postgresql://postgres@/{DATABASE}?host={quote(str(socket_folder), safe='/')}"
 

@@ -47,7 +47,7 @@ def launcher(binaries: Path) -> Launcher:
             "Run Fileroom as another user, or set FILEROOM_DATABASE_URL to a PostgreSQL server of yours."
         )
     raise CannotStart(
-        f"PostgreSQL needs a user name; user id {uid} has none in /etc/passwd, and `unshare --user` does not work here.\n"
+        f"PostgreSQL needs a user name; user id {uid} has none in /etc/passwd, and `unshare --user` fails here.\n"
         "Run Fileroom as a user with a name, or set FILEROOM_DATABASE_URL to a PostgreSQL server of yours."
     )
 

@@ -74,9 +74,9 @@ class RunningArchive:
             time.sleep(0.02)
 
     def workers(self) -> list[psutil.Process]:
-        """Our own child processes, PostgreSQL's not among them."""
+        """The processes that answer requests."""
         children = psutil.Process(self.pid).children()
-        return [child for child in children if child.name() not in ("postgres", "unshare", "setpriv")]
+        return [child for child in children if child.name().removeprefix("fileroom-").isdigit()]
 
     def processes(self) -> list[psutil.Process]:
         """Every process of the archive, PostgreSQL's too."""

@@ -1,0 +1,1 @@
+"""The commands of `fileroom`, one file each: `arguments(parser)` declares options, `run(options, settings)` does it."""

@@ -1,0 +1,194 @@
+"""Runs the archive: checks who could reach it, starts the database, workers and jobs; ends them in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import gc
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+from app.catalog.embedded import MAJOR, Embedded
+from app.catalog.migrate import prepare
+from app.errors import CannotStart
+from app.serving.listener import Board, addresses, is_loopback, listen
+from app.serving.processes import Child, Processes, call_in_child
+from app.serving.worker import Lifeline, run_worker
+from app.settings import Settings
+from app.telemetry.logging import configure_logging
+
+log = logging.getLogger("fileroom.serve")
+
+_DATABASE_RETRY_SECONDS = 2.0
+
+
+def serve(settings: Settings) -> int:
+    """Serves until a signal ends it; the exit status. Raises `CannotStart`."""
+    configure_logging(settings)
+    check_exposure(settings)
+    with _data_folder(settings), _Database(settings) as database:
+        sockets = listen(settings.http_host, settings.http_port)
+        if not call_in_child(lambda: _migrate(database.url)):
+            return 2
+        processes = _processes(settings, database, sockets)
+        served = processes.run(database.look)
+        for listener in sockets:
+            listener.close()
+        if served:
+            _say("Stopping: requests under way are finished first. Again: stop at once.")
+        processes.end(settings.shutdown_seconds)
+        return 0 if served else 1
+
+
+def check_exposure(settings: Settings) -> None:
+    """Without authentication only this machine may reach the archive; raises `CannotStart`."""
+    if settings.auth != "none":
+        return
+    reachable = [address for _, address in addresses(settings.http_host, 0) if not is_loopback(address)]
+    if reachable:
+        raise CannotStart(
+            f"FILEROOM_HTTP_HOST={settings.http_host} is {', '.join(reachable)}, which other machines can reach,\n"
+            "and FILEROOM_AUTH=none would let each of them read and delete everything. Either\n"
+            "  set FILEROOM_AUTH=token and make tokens: fileroom token create NAME --scope read --scope write\n"
+            "  or listen on this machine only: FILEROOM_HTTP_HOST=127.0.0.1"
+        )
+
+
+@contextmanager
+def _data_folder(settings: Settings) -> Iterator[None]:
+    """One archive a data folder, when the database is in it. Waits a moment for a killed one's processes to go."""
+    settings.data.mkdir(parents=True, exist_ok=True)
+    if settings.database_url:
+        yield
+        return
+    lock = os.open(settings.data / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        deadline = time.monotonic() + 3
+        while not _try_lock(lock):
+            if time.monotonic() > deadline:
+                raise CannotStart(f"Another Fileroom serves the data folder {settings.data.resolve()} already.")
+            time.sleep(0.05)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _try_lock(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+class _Database:
+    """The database of the settings, or the embedded one, which is started again when it dies."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = settings.database_url
+        self._data = settings.data
+        self._embedded = None if settings.database_url else Embedded()
+        self._retry_at = 0.0
+
+    def __enter__(self) -> _Database:
+        if self._embedded:
+            self.url = self._embedded.start(self._data)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._embedded:
+            self._embedded.stop()
+
+    @property
+    def name(self) -> str:
+        """How people call it, without its password."""
+        if self._embedded:
+            how = "found running" if self._embedded.attached else "started"
+            return f"embedded PostgreSQL {MAJOR} ({how}), {self._data.resolve() / 'postgres'}"
+        parts = urlsplit(self.url)
+        return f"{parts.hostname or 'local'}:{parts.port or 5432}{parts.path}"
+
+    def look(self) -> None:
+        """Starts a server that died again."""
+        if self._embedded is None or self._embedded.alive() or time.monotonic() < self._retry_at:
+            return
+        log.error("PostgreSQL ended; it starts again")
+        try:
+            self._embedded.start(self._data)
+        except CannotStart as error:
+            log.error("PostgreSQL does not start: %s", error.detail)
+            self._retry_at = time.monotonic() + _DATABASE_RETRY_SECONDS
+
+
+def _migrate(url: str) -> None:
+    """In a child process, so that what it imports does not stay in memory."""
+    try:
+        asyncio.run(prepare(url))
+    except CannotStart as error:
+        print(f"fileroom: {error.detail}", file=sys.stderr, flush=True)
+        os._exit(2)
+
+
+def _processes(settings: Settings, database: _Database, sockets: list[socket.socket]) -> Processes:
+    from app.main import create_app, make_context
+
+    app = create_app(settings, database.url)
+    count = settings.worker_count
+    board, lifeline = Board(count), Lifeline.make()
+
+    def worker(slot: int) -> Child:
+        def run() -> None:
+            run_worker(app, settings, sockets, slot, board, lifeline)
+
+        def died() -> None:
+            board[slot] = -1
+
+        return Child(f"worker {slot + 1}", run, died)
+
+    def jobs() -> None:
+        from app.commands.jobs import work
+
+        lifeline.hold("fileroom-jobs")
+        for listener in sockets:
+            listener.close()
+        work(make_context(settings, database.url), settings)
+
+    children = [worker(slot) for slot in range(count)] + [Child("jobs", jobs, lambda: None)]
+    gc.collect()
+    gc.freeze()  # the children share what is there now, and their collectors do not touch it
+    return Processes(children, lifeline, count, lambda: _say(_welcome(settings, database, sockets)))
+
+
+def _welcome(settings: Settings, database: _Database, sockets: list[socket.socket]) -> str:
+    roots = []
+    for listener in sockets:
+        host, port = listener.getsockname()[:2]
+        roots.append(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    access = "API tokens: fileroom token create NAME --scope read --scope write"
+    if settings.auth == "none":
+        access = "everybody on this machine (FILEROOM_AUTH=none)"
+    token = "-H 'Authorization: Bearer TOKEN' " if settings.auth == "token" else ""
+    lines = [
+        "Fileroom is ready.",
+        *(f"  DICOMweb  {root}/dicom-web" for root in roots),
+        f"  API       {roots[0]}/docs",
+        f"  data      {settings.data.resolve()}",
+        f"  database  {database.name}",
+        f"  access    {access}",
+        f"  processes {settings.worker_count} workers, 1 for jobs; this is {os.getpid()}",
+        "Store, then search:",
+        f"  curl {token}-H 'Content-Type: application/dicom' --data-binary @image.dcm {roots[0]}/dicom-web/studies",
+        f"  curl {token}{roots[0]}/dicom-web/studies",
+        "Stop with Ctrl-C.",
+    ]
+    return "\n".join(lines)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

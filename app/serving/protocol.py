@@ -1,0 +1,180 @@
+"""HTTP/1.1 of uvicorn with deadlines, since it has none: for headers, bodies and readers that come too slowly.
+
+A connection only notes where it stands; one sweep a worker, twice a second, closes those that are late. Middleware
+would run too late for this: it is called when the header is complete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+HEADER_LIMIT = 64 * 1024
+"""Bytes of a request's header that may come after its first read (which takes at most 256 KiB)."""
+READER_RATE = 1024
+"""Bytes a second that a client must take of an answer."""
+
+_TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+_TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a client must be: seconds for a header, and bytes a second over windows of `body_seconds`."""
+
+    header_seconds: float
+    body_seconds: float
+    body_rate: float
+
+
+class _Phase(IntEnum):
+    HEADER = 0
+    BODY = 1
+    ANSWER = 2
+
+
+class _Flow(FlowControl):
+    """Tells the connection when we take up reading or it takes up writing, for a new window to begin."""
+
+    def __init__(self, transport: asyncio.Transport, begin_window: Callable[[], None]) -> None:
+        super().__init__(transport)
+        self._begin_window = begin_window
+
+    def resume_reading(self) -> None:
+        if self.read_paused:
+            super().resume_reading()
+            self._begin_window()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._begin_window()
+
+
+class DeadlineProtocol(HttpToolsProtocol):
+    """One connection. `on_count` is called when it opens and when it closes."""
+
+    def __init__(self, *, pace: Pace, on_count: Callable[[], None], **uvicorn: Any) -> None:
+        super().__init__(**uvicorn)
+        self._pace = pace
+        self._on_count = on_count
+        self._phase = _Phase.HEADER
+        self._since = self.loop.time()
+        self._received = 0
+        self._header_received = 0
+        self._window_at = self._since
+        self._window_received = 0
+        self._window_unsent = 0
+        self._closing_at = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Counts it and watches its flow."""
+        super().connection_made(transport)
+        self.flow = _Flow(transport, self._begin_window)
+        self._on_count()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Counts it out."""
+        super().connection_lost(exc)
+        self._on_count()
+
+    def data_received(self, data: bytes) -> None:
+        """Notes how much came; ends a header that does not end."""
+        self._received += len(data)
+        continued = self._phase is _Phase.HEADER
+        super().data_received(data)
+        if continued and self._phase is _Phase.HEADER:
+            self._header_received += len(data)
+            if self._header_received > HEADER_LIMIT:
+                self._close(_TOO_LONG)
+
+    def on_message_begin(self) -> None:
+        """A header begins."""
+        super().on_message_begin()
+        self._phase = _Phase.HEADER
+        self._since = self.loop.time()
+        self._header_received = 0
+
+    def on_headers_complete(self) -> None:
+        """A body begins, maybe an empty one."""
+        self._phase = _Phase.BODY
+        self._begin_window()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """It is our turn."""
+        self._phase = _Phase.ANSWER
+        super().on_message_complete()
+
+    def check(self, now: float) -> None:
+        """Closes the connection when its client is late."""
+        if self.transport.is_closing():
+            self._check_closing(now)
+        elif self.flow.write_paused:
+            self._check_reader(now)
+        elif self._phase is _Phase.HEADER:
+            self._check_header(now)
+        elif self._phase is _Phase.BODY:
+            self._check_body(now)
+        elif self._idle and self.timeout_keep_alive_task is None:
+            # Bytes that begin no request, such as empty lines, ended the keep-alive timer.
+            self._phase, self._since = _Phase.HEADER, now
+
+    def _check_closing(self, now: float) -> None:
+        """A close waits for the client to take the last bytes; not for ever."""
+        self._closing_at = self._closing_at or now
+        if now - self._closing_at > self._pace.body_seconds:
+            self.transport.abort()
+
+    @property
+    def _idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _check_header(self, now: float) -> None:
+        if self.flow.read_paused:  # a pipelined request behind one that is being answered
+            self._since = now
+        elif now - self._since > self._pace.header_seconds:
+            self._close(_TOO_LATE)
+
+    def _check_body(self, now: float) -> None:
+        if self.flow.read_paused or self.cycle.waiting_for_100_continue:  # it is us who are late
+            self._begin_window()
+        seconds = now - self._window_at
+        if seconds < self._pace.body_seconds:
+            return
+        if self._received - self._window_received < seconds * self._pace.body_rate:
+            self._close(_TOO_LATE)
+        else:
+            self._begin_window()
+
+    def _check_reader(self, now: float) -> None:
+        """Nothing is added to the unsent bytes while writing is paused, so they tell what the client took."""
+        seconds = now - self._window_at
+        if seconds < self._pace.body_seconds:
+            return
+        unsent = self.transport.get_write_buffer_size()
+        if self._window_unsent - unsent < seconds * READER_RATE:
+            self.transport.abort()
+        else:
+            self._begin_window()
+
+    def _begin_window(self) -> None:
+        self._window_at = self.loop.time()
+        self._window_received = self._received
+        self._window_unsent = self.transport.get_write_buffer_size() if self.flow.write_paused else 0
+
+    def _close(self, answer: bytes) -> None:
+        if self._idle or not self.cycle.response_started:
+            self.transport.write(answer)
+        self.transport.close()
+
+
+def check_all(connections: Iterable[Any], now: float) -> None:
+    """Closes every connection whose client is late."""
+    for connection in list(connections):
+        connection.check(now)

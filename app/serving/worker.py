@@ -1,0 +1,128 @@
+"""One worker process: the application behind uvicorn, on the sockets and the shared memory that the parent made."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+
+from app.serving.listener import Acceptor, Board
+from app.serving.protocol import DeadlineProtocol, Pace, check_all
+from app.settings import Settings
+
+SWEEP_SECONDS = 0.5
+_PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Lifeline:
+    """What ties a child to its parent: it is killed with it, and `ready_write` takes a byte when a worker serves."""
+
+    parent: int
+    ready_read: int
+    ready_write: int
+
+    @classmethod
+    def make(cls) -> Lifeline:
+        """In the parent."""
+        return cls(os.getpid(), *os.pipe2(os.O_CLOEXEC))
+
+    def hold(self, name: str) -> None:
+        """In a child: the kernel kills it as soon as the parent is dead, so it never keeps the port from a new one."""
+        libc = ctypes.CDLL(None)
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        libc.prctl(_PR_SET_NAME, name.encode(), 0, 0, 0)
+        if os.getppid() != self.parent:
+            os._exit(1)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, with our listener and protocol."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings, slot: int, board: Board, lifeline: Lifeline) -> None:
+        super().__init__(config)
+        self._settings = settings
+        self._slot = slot
+        self._board = board
+        self._lifeline = lifeline
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Only the parent's SIGTERM counts: Ctrl-C in a terminal reaches every process, and the parent decides."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self.handle_exit)
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(uvicorn.config.STARTUP_FAILURE)
+        acceptor = Acceptor(
+            sockets or [],
+            self._make_protocol,
+            heavier=lambda: self._board.heavier(self._slot),
+            is_full=lambda: len(self.server_state.connections) >= self._settings.max_connections,
+        )
+        self.servers = [acceptor]  # type: ignore[list-item]
+        self._count()
+        acceptor.start()
+        loop.call_later(SWEEP_SECONDS, self._sweep)
+        self.started = True
+        os.write(self._lifeline.ready_write, b".")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._board[self._slot] = -1
+        await super().shutdown(sockets)
+
+    def _make_protocol(self) -> DeadlineProtocol:
+        settings = self._settings
+        return DeadlineProtocol(
+            pace=Pace(settings.header_seconds, settings.body_seconds, settings.body_min_kib * 1024),
+            on_count=self._count,
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+
+    def _count(self) -> None:
+        if not self.should_exit:
+            self._board[self._slot] = len(self.server_state.connections)
+
+    def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        check_all(self.server_state.connections, loop.time())
+        loop.call_later(SWEEP_SECONDS, self._sweep)
+
+
+def run_worker(
+    app: Any, settings: Settings, sockets: Sequence[socket.socket], slot: int, board: Board, lifeline: Lifeline
+) -> None:
+    """Serves until SIGTERM, then finishes the requests under way within `shutdown_seconds`."""
+    lifeline.hold(f"fileroom-{slot + 1}")
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http=DeadlineProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=settings.idle_seconds,  # type: ignore[arg-type]
+        timeout_graceful_shutdown=settings.shutdown_seconds,  # type: ignore[arg-type]
+    )
+    server = _Server(config, settings, slot, board, lifeline)
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(server.serve(list(sockets)))
