@@ -27,7 +27,7 @@ def rows(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def make(study: str, number: int, sop_class: str = CT, syntax: str = EXPLICIT_LE, **attributes: object) -> Dataset:
+def make(study: str, number: int, sop_class: str = CT, syntax: str = EXPLICIT_LE, /, **attributes: object) -> Dataset:
     """A data set of 4 by 4 pixels; `attributes` are keywords with values. `study` and `number` make its UIDs."""
     ds = Dataset()
     ds.file_meta = FileMetaDataset()

@@ -9,7 +9,7 @@ import httpx
 from pydicom.dataset import Dataset
 
 from app.dicom.transfer_syntaxes import TRANSFER_SYNTAXES
-from tests.requirements.instances import encode, make, read_back, rows, store
+from tests.requirements.instances import CT, encode, make, read_back, rows, store
 
 STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
 UNKNOWN_CLASS = STORAGE_ROOT + "999.1"
@@ -53,5 +53,5 @@ def test_every_listed_class_is_stored_in_every_listed_syntax(client: httpx.Clien
 
 def test_every_transfer_syntax_of_the_standard_is_stored(client: httpx.Client) -> None:
     syntaxes = [*TRANSFER_SYNTAXES, PRIVATE_SYNTAX]
-    instances = [make("2", number, syntax=syntax) for number, syntax in enumerate(syntaxes)]
+    instances = [make("2", number, CT, syntax) for number, syntax in enumerate(syntaxes)]
     assert list(keep(client, instances)) == []

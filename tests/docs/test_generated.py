@@ -1,0 +1,61 @@
+"""Generated documents hold what the code says today; `make openapi` writes them again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.dicom.attributes import TABLE
+from app.dicom.status import STATUSES
+from app.dicom.transfer_syntaxes import TRANSFER_SYNTAXES
+from app.settings import Settings
+from openapi.generate import ROOT, documents, openapi
+
+GENERATED = ("openapi/openapi.json", "openapi/conformance.md", "README.md")
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[Path, str]:
+    return documents()
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_nothing_drifted_from_the_code(made: dict[Path, str], name: str) -> None:
+    assert (ROOT / name).read_text(encoding="utf8") == made[ROOT / name], "run `make openapi`"
+
+
+def test_the_conformance_statement_names_every_row_of_the_tables(made: dict[Path, str]) -> None:
+    text = made[ROOT / "openapi/conformance.md"]
+    for row in TABLE:
+        assert f"({row.tag >> 16:04X},{row.tag & 0xFFFF:04X})" in text
+    for outcome in STATUSES:
+        assert f"| {outcome.value} |" in text
+    for uid in TRANSFER_SYNTAXES:
+        assert f"| {uid} |" in text
+
+
+def test_every_setting_is_documented(made: dict[Path, str]) -> None:
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert f"`FILEROOM_{name.upper()}`" in made[ROOT / "README.md"]
+
+
+def test_what_is_ours_is_marked_so() -> None:
+    """PS3.18 has neither deletes of studies nor a resource of patients."""
+    wrong = []
+    for path, methods in openapi()["paths"].items():
+        for method, operation in methods.items():
+            ours = method == "delete" or "/patients" in path or "/deletions" in path
+            if path.startswith("/dicom-web") and bool(operation.get("x-fileroom-extension")) != ours:
+                wrong.append(f"{method} {path}")
+    assert wrong == []
+
+
+def test_every_operation_says_what_it_does() -> None:
+    operations = {
+        f"{method} {path}": operation
+        for path, methods in openapi()["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert [name for name, operation in operations.items() if not operation.get("description")] == []
