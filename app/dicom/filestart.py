@@ -17,8 +17,7 @@ from app.errors import LimitExceeded
 PREAMBLE = 128
 SNIFF = 8
 """Bytes of the data set that tell its encoding."""
-_LONGEST_ELEMENT = struct.Struct("<HH2sH").unpack_from
-_META = 1024 * 1024
+_LONGEST_META = 1024 * 1024
 _LONGEST_FIRST = 0x00FFFFFF
 _UID_OF = {EXPLICIT_LE: EXPLICIT_LE_UID, EXPLICIT_BE: EXPLICIT_BE_UID, IMPLICIT_LE: IMPLICIT_LE_UID}
 _VRS = frozenset(vr.encode() for vr in SHORT | LONG)
