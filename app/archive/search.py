@@ -1,0 +1,258 @@
+"""Search (PS3.18 10.6): from a query to the DICOM JSON objects of its answer, joined from stored text."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import zlib
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import orjson
+
+from app.archive import search_json as made
+from app.archive.context import Context
+from app.catalog import search as catalog_search
+from app.catalog import search_patients
+from app.catalog.search import Plan, Row, Wanted
+from app.dicom.attributes import INSTANCE_DEFAULT
+from app.dicom.header import BULK_MARK
+from app.dicom.matching import matches_dataset
+from app.dicom.query import Query, level_of
+from app.errors import BadRequest
+
+_MARK = BULK_MARK.encode()
+_BATCH = 64
+"""Instances whose whole metadata is looked into before others get the processor."""
+_SECONDS = 5.0
+"""Longest search that looks into metadata."""
+
+
+class Answer(NamedTuple):
+    """DICOM JSON objects; `cursor` begins the next page, "" when this is the last; `total` when it was asked for."""
+
+    results: Sequence[bytes]
+    cursor: str = ""
+    total: int | None = None
+
+
+@dataclass(slots=True)
+class _Kept:
+    """Answers with all attributes of whole series, under (series, revision, root), up to `limit` bytes."""
+
+    limit: int
+    answers: OrderedDict[tuple[int, int, bytes], list[bytes]] = field(default_factory=OrderedDict)
+    size: int = 0
+
+    def get(self, key: tuple[int, int, bytes]) -> list[bytes] | None:
+        results = self.answers.get(key)
+        if results is not None:
+            self.answers.move_to_end(key)
+        return results
+
+    def put(self, key: tuple[int, int, bytes], results: list[bytes]) -> None:
+        size = sum(map(len, results))
+        if size > self.limit // 2 or key in self.answers:
+            return
+        self.answers[key] = results
+        self.size += size
+        while self.size > self.limit:
+            self.size -= sum(map(len, self.answers.popitem(last=False)[1]))
+
+
+class Search:
+    """The searches of one worker."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._kept = _Kept(context.cache_bytes // 2)
+
+    async def answer(self, query: Query, root: str) -> Answer:
+        """The page of results that `query` asks for. `root` is the public address of the DICOMweb root. Raises
+        `BadRequest` for what cannot be answered."""
+        context = self._context
+        limit = context.query_limit if query.page.limit is None else min(query.page.limit, context.query_limit)
+        if query.level == "PATIENT":
+            return await self._patients(query, limit)
+        if _is_whole_series(query):
+            kept = await self._whole_series(query, root.encode(), limit)
+            if kept is not None:
+                return Answer(kept, "", len(kept) if query.page.total else None)
+        planned = catalog_search.plan(query, lenient=context.lenient_matching)
+        wanted = _wanted(query, planned, limit)
+        if planned.rest:
+            return await self._on_data(query, planned, wanted, root.encode())
+        total = await catalog_search.count(context.catalog, planned) if query.page.total else None
+        rows = await catalog_search.find(context.catalog, planned, wanted, query.page.cursor) if limit else []
+        cursor = catalog_search.cursor_of(planned, rows[limit - 1]) if len(rows) > limit else ""
+        return Answer(await self._objects(query, wanted, rows[:limit], root.encode()), cursor, total)
+
+    async def _whole_series(self, query: Query, root: bytes, limit: int) -> list[bytes] | None:
+        """Everything of every instance of a series, kept while its revision stays; None when that is over the limit."""
+        series = await catalog_search.revision(self._context.catalog, query.study, query.series)
+        if series is None:
+            return []
+        series_id, revision, instances = series
+        if instances > limit:
+            return None
+        key = (series_id, revision, root)
+        results = self._kept.get(key)
+        if results is None:
+            planned = catalog_search.plan(query)
+            rows = await catalog_search.find(self._context.catalog, planned, Wanted(limit, data=True))
+            results = await self._objects(query, Wanted(limit, data=True), rows, root)
+            if len(results) == instances:
+                self._kept.put(key, results)
+        return results
+
+    async def _objects(self, query: Query, wanted: Wanted, rows: Sequence[Row], root: bytes) -> list[bytes]:
+        if query.level == "STUDY":
+            below = await self._below(query, rows)
+            return [made.join(_study(row, root) | below.get(row["study_id"], {})) for row in rows]
+        if query.level == "SERIES":
+            return [made.join(_series(row, query, wanted, root)) for row in rows]
+        results = []
+        for at, row in enumerate(rows):
+            if wanted.data and at % _BATCH == _BATCH - 1:
+                await asyncio.sleep(0)
+            results.append(_instance(row, query, wanted, root))
+        return results
+
+    async def _below(self, query: Query, rows: Sequence[Row]) -> dict[int, dict[str, bytes]]:
+        """Members of lower levels that a search for studies asks for: all values that the study's series have."""
+        tags = {f"{path[0]:08X}" for path in query.fields.paths if level_of(path) in ("SERIES", "IMAGE")}
+        below: dict[int, dict[str, bytes]] = {row["study_id"]: {} for row in rows} if tags else {}
+        for row in rows if tags else ():
+            if made.MODALITY in tags:
+                below[row["study_id"]][made.MODALITY] = made.texts(made.MODALITY, "CS", row["modalities"])
+            if made.SOP_CLASS in tags:
+                below[row["study_id"]][made.SOP_CLASS] = made.texts(made.SOP_CLASS, "UI", row["sop_classes"])
+        tags -= {made.MODALITY, made.SOP_CLASS}
+        if tags and rows:
+            stored = await catalog_search.series_of(self._context.catalog, [row["study_id"] for row in rows])
+            for study_id, members in made.union_by_study(stored, tags).items():
+                below[study_id].update(members)
+        return below
+
+    async def _patients(self, query: Query, limit: int) -> Answer:
+        catalog, lenient = self._context.catalog, self._context.lenient_matching
+        planned = catalog_search.plan(query, lenient=lenient)
+        total = await search_patients.count(catalog, planned) if query.page.total else None
+        page = query.page
+        rows = await search_patients.find(catalog, planned, limit + 1, page.offset, page.cursor) if limit else []
+        cursor = search_patients.cursor_of(rows[limit - 1]) if len(rows) > limit else ""
+        return Answer([made.join(_patient(row)) for row in rows[:limit]], cursor, total)
+
+    async def _on_data(self, query: Query, planned: Plan, wanted: Wanted, root: bytes) -> Answer:
+        """Instances whose metadata must be looked into, because no column holds what is matched."""
+        skip, limit, page = query.page.offset, wanted.limit - 1, query.page
+        found: list[Row] = []
+        seen = 0
+        async for row in self._matching(planned, wanted, page.cursor):
+            seen += 1
+            if seen > skip and len(found) <= limit:
+                found.append(row)
+            if len(found) > limit and not page.total:
+                break
+        cursor = catalog_search.cursor_of(planned, found[limit - 1]) if 0 < limit < len(found) else ""
+        results = await self._objects(query, wanted, found[:limit], root)
+        return Answer(results, cursor, seen if page.total else None)
+
+    async def _matching(self, planned: Plan, wanted: Wanted, cursor: str) -> AsyncIterator[Row]:
+        deadline = time.monotonic() + _SECONDS
+        batch = Wanted(_BATCH, study=wanted.study, series=wanted.series, head=wanted.head, data=True)
+        while True:
+            rows = await catalog_search.find(self._context.catalog, planned, batch, cursor)
+            for row in rows:
+                dataset = orjson.loads(zlib.decompress(row["data"]).replace(_MARK, b""))
+                if matches_dataset(planned.rest, dataset, lenient=self._context.lenient_matching):
+                    yield row
+            if len(rows) < _BATCH:
+                return
+            if time.monotonic() > deadline:
+                raise BadRequest("the search takes longer than the server allows; add a selective key")
+            cursor = catalog_search.cursor_of(planned, rows[-1])
+
+
+def _is_whole_series(query: Query) -> bool:
+    page = query.page
+    plain = not query.criteria and query.fields.all and not page.offset and not page.cursor
+    return query.level == "IMAGE" and bool(query.series) and plain
+
+
+def _wanted(query: Query, planned: Plan, limit: int) -> Wanted:
+    """Which stored text the answer is made of (PS3.18 10.6.3.3): that of the level, and of the levels above it that the
+    resource does not name or the fields ask for."""
+    fields = query.fields
+    levels = {level_of(path) for path in fields.paths}
+    rows = Wanted(limit + 1, 0 if planned.rest else query.page.offset)
+    if query.level == "STUDY":
+        return replace(rows, study=True)
+    above = not query.study or bool(levels & {"PATIENT", "STUDY"})
+    if query.level == "SERIES":
+        return replace(rows, study=above or fields.all, series=True)
+    data = fields.all or any(level_of(path) == "IMAGE" and path[0] not in INSTANCE_DEFAULT for path in fields.paths)
+    series = not query.series or "SERIES" in levels
+    if fields.all:
+        return replace(rows, data=True)
+    return replace(rows, study=above, series=series, head=not data, data=data)
+
+
+def _study(row: Row, root: bytes) -> dict[str, bytes]:
+    members = _of_study(row)
+    members.update(made.study_identity(root, row["study_uid"]))
+    return members
+
+
+def _of_study(row: Row) -> dict[str, bytes]:
+    counts = (row["series_count"], row["instance_count"])
+    return made.study_members(row["study_json"], row["study_uid"], row["modalities"], row["sop_classes"], counts)
+
+
+def _of_fields(members: dict[str, bytes], query: Query) -> dict[str, bytes]:
+    """Only the members that were asked for."""
+    tags = {f"{path[0]:08X}" for path in query.fields.paths}
+    return {tag: member for tag, member in members.items() if tag in tags}
+
+
+def _above(row: Row, query: Query, wanted: Wanted) -> dict[str, bytes]:
+    """Members of the levels above the answer's."""
+    members: dict[str, bytes] = {}
+    if wanted.study:
+        of_study = _of_study(row)
+        members |= of_study if not query.study or query.fields.all else _of_fields(of_study, query)
+    if wanted.series and query.level == "IMAGE":
+        of_series = dict(made.cut(row["series_json"])) | made.series_count(row["series_instances"])
+        members |= of_series if not query.series else _of_fields(of_series, query)
+    return members
+
+
+def _series(row: Row, query: Query, wanted: Wanted, root: bytes) -> dict[str, bytes]:
+    members = _above(row, query, wanted)
+    members |= made.cut(row["series_json"])
+    members |= made.series_count(row["series_instances"])
+    if any(path[0] == int(made.SOP_CLASS, 16) for path in query.fields.paths):
+        members[made.SOP_CLASS] = made.texts(made.SOP_CLASS, "UI", row["series_classes"])
+    return members | made.series_identity(root, row["study_uid"], row["series_uid"])
+
+
+def _instance(row: Row, query: Query, wanted: Wanted, root: bytes) -> bytes:
+    where = (root, row["study_uid"], row["series_uid"], row["sop_uid"])
+    identity = made.instance_identity(*where, row["transfer_syntax"])
+    if query.fields.all:
+        return made.whole_instance(made.with_address(zlib.decompress(row["data"]), *where), identity)
+    members = _above(row, query, wanted)
+    if wanted.data:
+        data = made.members_of_object(made.with_address(zlib.decompress(row["data"]), *where))
+        members |= {tag: data[tag] for tag in made.INSTANCE_TAGS if tag in data}
+        members |= _of_fields(data, query)
+    else:
+        members |= made.cut(made.with_address(row["head"], *where))
+    return made.join(members | identity)
+
+
+def _patient(row: Row) -> dict[str, bytes]:
+    counts = made.patient_counts(row["studies"], row["series"], row["instances"])
+    return made.of_patient(row["study_json"]) | counts

@@ -1,0 +1,384 @@
+"""Attribute matching (PS3.4 C.2.2.2): the text of a key → a match, and whether values match it.
+
+Matches compare *keys*: the normal forms of `keys_of`, which the catalog's columns hold too. The functions here are the
+matcher for attributes without a column, and the oracle that the SQL of `app.catalog.search` is tested against."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+from typing import Any, Literal
+
+import orjson
+
+from app.dicom import moments, names
+from app.dicom.uid import is_uid, strip_padding
+from app.dicom.values import date_key, text_key, time_key
+from app.errors import BadRequest
+
+Kind = Literal["name", "text", "uid", "date", "time", "datetime", "number", "sequence", "binary"]
+
+_KINDS: tuple[tuple[Kind, str], ...] = (
+    ("name", "PN"),
+    ("text", "AE AS AT CS LO LT SH ST UC UR UT"),
+    ("uid", "UI"),
+    ("date", "DA"),
+    ("time", "TM"),
+    ("datetime", "DT"),
+    ("number", "IS DS SS US SL UL SV UV FL FD"),
+    ("sequence", "SQ"),
+    ("binary", "OB OD OF OL OV OW UN"),
+)
+KIND_OF_VR: Mapping[str, Kind] = MappingProxyType({vr: kind for kind, vrs in _KINDS for vr in vrs.split()})
+_WILD_VRS = frozenset("AE CS LO LT PN SH ST UC UR UT".split())
+"""Wild card matching is for these (PS3.4 C.2.2.2.4)."""
+_MULTIPLE_VRS = frozenset("AE AS AT CS LO PN SH UC".split())
+"""Multiple value matching is for these (PS3.4 C.2.2.2.8)."""
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+EMPTY_VALUE = '""'
+
+
+class Wild(Enum):
+    """The wild cards of a pattern."""
+
+    ANY = "*"
+    ONE = "?"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """Single value matching (C.2.2.2.1) with a key."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Wild card matching (C.2.2.2.4): literals, which are never empty, and wild cards."""
+
+    parts: tuple[str | Wild, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NamePattern:
+    """Wild card matching of a PN that names groups: a pattern for each, None where any (or no) group will do."""
+
+    groups: tuple[Pattern | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Range matching (C.2.2.2.5), both ends included; "" is an open end."""
+
+    low: str
+    high: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fuzzy:
+    """`fuzzymatching` of a PN (PS3.18 8.3.4.2): what `plain` matches, and names in which each word begins a word."""
+
+    words: tuple[str, ...]
+    plain: Value | Pattern | NamePattern
+
+
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """Empty value matching (C.2.2.2.7)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """List of UID matching (C.2.2.2.2), and lists of code strings: one of them matches."""
+
+    matches: tuple[Match, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """Multiple value matching (C.2.2.2.8): each of them matches some value."""
+
+    matches: tuple[Match, ...]
+
+
+Match = Value | Pattern | NamePattern | Range | Fuzzy | Empty | AnyOf | AllOf
+
+
+@dataclass(frozen=True, slots=True)
+class Criterion:
+    """One matching key. `path` is the tags from the data set down to the attribute; `time` the tag of the TM attribute
+    when `match` is a combined range over date and time (C.2.2.2.5)."""
+
+    path: tuple[int, ...]
+    kind: Kind
+    match: Match
+    time: int = 0
+
+    @property
+    def hex(self) -> str:
+        """The path as tags of eight hexadecimal digits with dots between them."""
+        return ".".join(f"{tag:08X}" for tag in self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The search parameters that change how keys are read (PS3.18 8.3.4)."""
+
+    fuzzy: bool = False
+    empty: bool = False
+    multiple: bool = False
+
+
+def read_match(vr: str, text: str, rules: Rules = Rules()) -> Match | None:
+    """The match that `text` asks of an attribute of that VR; None for universal matching (C.2.2.2.3). Raises
+    `BadRequest` when the VR cannot have such a value; its message does not repeat the value."""
+    kind = KIND_OF_VR.get(vr, "text")
+    text = text.strip(" ")
+    if not text.strip("*") or (kind == "name" and not names.search_key(text)):
+        return None
+    if rules.empty and text == EMPTY_VALUE:
+        return Empty()
+    if "\0" in text:
+        raise BadRequest("a value holds a NUL character")
+    if kind == "uid":
+        return _one_of([_uid(part) for part in re.split(r"[,\\]", text)])
+    if rules.multiple and vr in _MULTIPLE_VRS and (parts := _split_values(vr, text))[1:]:
+        return AllOf(tuple(_text(vr, part, rules) for part in parts))
+    if vr == "CS" and (parts := _split_values(vr, text)):
+        return _one_of([_text(vr, part, rules) for part in parts])
+    return _READERS[kind](vr, text, rules)
+
+
+def _split_values(vr: str, text: str) -> list[str]:
+    separators = r"[,\\]" if vr == "CS" else r"\\"
+    return [part for part in (part.strip(" ") for part in re.split(separators, text)) if part]
+
+
+def _one_of(matches: Sequence[Match]) -> Match:
+    unique = tuple(dict.fromkeys(matches))
+    return unique[0] if len(unique) == 1 else AnyOf(unique)
+
+
+def _uid(text: str) -> Match:
+    uid = strip_padding(text)
+    if not is_uid(uid):
+        raise BadRequest("a UID is digits and dots, at most 64 characters")
+    return Value(uid)
+
+
+def _text(vr: str, text: str, rules: Rules) -> Match:
+    if vr == "PN":
+        return _name(vr, text, rules)
+    if vr in _WILD_VRS and ("*" in text or "?" in text):
+        return read_pattern(text)
+    return Value(text_key(text))
+
+
+def read_pattern(text: str, *, fold: bool = False) -> Pattern:
+    """The parts of a wild card pattern; repeated `*` count once."""
+    parts: list[str | Wild] = []
+    for part in re.split(r"([*?])", text):
+        if part in ("*", "?"):
+            wild = Wild(part)
+            if wild is Wild.ONE or not parts or parts[-1] is not Wild.ANY:
+                parts.append(wild)
+        elif part:
+            parts.append(names.fold(part) if fold else text_key(part))
+    return Pattern(tuple(part for part in parts if part != ""))
+
+
+def _name(vr: str, text: str, rules: Rules) -> Match:
+    key = names.search_key(text_key(text))
+    plain: Value | Pattern | NamePattern = Value(key)
+    if "=" in key:
+        plain = NamePattern(tuple(_name_group(group) for group in key.split("=")))
+    elif "*" in text or "?" in text:
+        plain = read_pattern(key)
+    if rules.fuzzy and (words := names.words(re.sub(r"[*?]", " ", key))):
+        return Fuzzy(tuple(words), plain)
+    return plain
+
+
+def _name_group(group: str) -> Pattern | None:
+    return read_pattern(group) if group.strip("*") else None
+
+
+def _date(vr: str, text: str, rules: Rules) -> Match:
+    first, dash, second = (part.strip() for part in text.partition("-"))
+    low, high = (date_key(part) if part else "" for part in (first, second))
+    if (first and not low) or (second and not high) or not (low or high):
+        raise BadRequest("a date is YYYYMMDD, a range of dates YYYYMMDD-YYYYMMDD, -YYYYMMDD or YYYYMMDD-")
+    return _range(low, high) if dash else Value(low)
+
+
+def _time(vr: str, text: str, rules: Rules) -> Match:
+    first, dash, second = (part.strip() for part in text.partition("-"))
+    lows, highs = moments.time_span(first), moments.time_span(second)
+    if (first and lows is None) or (second and highs is None) or not (lows or highs):
+        raise BadRequest(
+            "a time is HHMMSS.FFFFFF or less of it from the left, a range of times has a hyphen between two"
+        )
+    if not dash and lows:
+        return Range(*lows)
+    return _range(lows[0] if lows else "", highs[1] if highs else "")
+
+
+def _datetime(vr: str, text: str, rules: Rules) -> Match:
+    ends = moments.read_datetime_range(text)
+    if ends is None:
+        raise BadRequest(
+            "a date and time is YYYYMMDDHHMMSS.FFFFFF&ZZXX or less of it, a range has a hyphen between two"
+        )
+    return _range(*ends)
+
+
+def _range(low: str, high: str) -> Range:
+    if low and high and low > high:
+        raise BadRequest("a range ends before it begins")
+    return Range(low, high)
+
+
+def _number(vr: str, text: str, rules: Rules) -> Match:
+    parts = text.split("\\")
+    if len(text) > 64 or not all(_NUMBER.fullmatch(part.strip()) for part in parts):
+        raise BadRequest("a number is expected")
+    return _one_of([Value(number_key(part)) for part in parts])
+
+
+def number_key(text: str) -> str:
+    """The one way to write the number that `text` is; `text` itself when it is none."""
+    text = text.strip()
+    if not _NUMBER.fullmatch(text):
+        return text
+    if text.lstrip("+-").isdigit():
+        return str(int(text))
+    number = float(text)
+    return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)
+
+
+def _unmatchable(vr: str, text: str, rules: Rules) -> Match:
+    raise BadRequest("sequences are matched by the attributes of their items, and binary values not at all")
+
+
+_READERS = {
+    "name": _name,
+    "text": _text,
+    "date": _date,
+    "time": _time,
+    "datetime": _datetime,
+    "number": _number,
+    "sequence": _unmatchable,
+    "binary": _unmatchable,
+}
+
+
+# -- values
+
+
+def keys_of(element: Mapping[str, Any], kind: Kind) -> list[str]:
+    """The keys of the values of one DICOM JSON element; empty values have none."""
+    return [key for value in element.get("Value", ()) if value is not None and (key := _key(value, kind))]
+
+
+def _key(value: Any, kind: Kind) -> str:
+    if kind == "name":
+        if isinstance(value, dict):
+            value = "=".join(str(value.get(group, "")) for group in ("Alphabetic", "Ideographic", "Phonetic"))
+        return names.search_key(text_key(str(value)))
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    if kind == "date":
+        return date_key(text)
+    if kind == "time":
+        return time_key(text)
+    if kind == "datetime":
+        return moments.datetime_key(text)
+    return number_key(text) if kind == "number" else text_key(text.strip(" "))
+
+
+def matches_keys(match: Match, kind: Kind, keys: Sequence[str], *, lenient: bool = False) -> bool:
+    """Whether an attribute with these keys matches; with several values, any of them will do (C.2.2.3)."""
+    if isinstance(match, Empty):
+        return not keys
+    if isinstance(match, AllOf):
+        return all(matches_keys(each, kind, keys, lenient=lenient) for each in match.matches)
+    if isinstance(match, AnyOf):
+        return any(matches_keys(each, kind, keys, lenient=lenient) for each in match.matches)
+    if lenient and kind == "text":
+        return any(_matches(_lower(match), kind, key.lower()) for key in keys)
+    return any(_matches(match, kind, key) for key in keys)
+
+
+def _lower(match: Match) -> Match:
+    if isinstance(match, Value):
+        return Value(match.key.lower())
+    if isinstance(match, Pattern):
+        return Pattern(tuple(part.lower() if isinstance(part, str) else part for part in match.parts))
+    return match
+
+
+def _matches(match: Match, kind: Kind, key: str) -> bool:
+    match match:
+        case Value(wanted):
+            return wanted in names.groups(key) if kind == "name" else key == wanted
+        case Range(low, high):
+            return bool(key) and (not low or key >= low) and (not high or key <= high)
+        case Pattern():
+            expression = re.compile(expression_of(match), re.DOTALL)
+            return any(expression.fullmatch(group) for group in (names.groups(key) if kind == "name" else [key]))
+        case NamePattern(patterns):
+            return _matches_groups(patterns, key)
+        case Fuzzy(_, plain):
+            return names.matches_fuzzily(" ".join(match.words), key) or _matches(plain, kind, key)
+    raise AssertionError(match)
+
+
+def _matches_groups(patterns: Sequence[Pattern | None], key: str) -> bool:
+    of_key = key.split("=") + [""] * len(patterns)
+    return all(
+        pattern is None or re.fullmatch(expression_of(pattern), group, re.DOTALL)
+        for pattern, group in zip(patterns, of_key, strict=False)
+    )
+
+
+def expression_of(pattern: Pattern, any_character: str = ".") -> str:
+    """A regular expression, for Python and for PostgreSQL, with the meaning of the pattern."""
+    wild = {Wild.ANY: any_character + "*", Wild.ONE: any_character}
+    return "".join(wild[part] if isinstance(part, Wild) else escape(part) for part in pattern.parts)
+
+
+def escape(literal: str) -> str:
+    """`literal` for a regular expression of Python or PostgreSQL."""
+    return re.sub(r"([][\\.^$*+?{}()|])", r"\\\1", literal)
+
+
+# -- data sets
+
+
+def matches_dataset(criteria: Iterable[Criterion], dataset: Mapping[str, Any], *, lenient: bool = False) -> bool:
+    """Whether a DICOM JSON object matches all criteria; those inside a sequence must match in one item (C.2.2.2.6)."""
+    inside: dict[int, list[Criterion]] = {}
+    for criterion in criteria:
+        if len(criterion.path) > 1:
+            inside.setdefault(criterion.path[0], []).append(criterion)
+        elif not _matches_attribute(criterion, dataset, lenient):
+            return False
+    return all(_matches_item(tag, nested, dataset, lenient) for tag, nested in inside.items())
+
+
+def _matches_attribute(criterion: Criterion, dataset: Mapping[str, Any], lenient: bool) -> bool:
+    keys = keys_of(dataset.get(f"{criterion.path[0]:08X}", {}), criterion.kind)
+    if criterion.time and keys:
+        times = keys_of(dataset.get(f"{criterion.time:08X}", {}), "time")
+        keys = [keys[0] + (times[0] if times else "")]
+    return matches_keys(criterion.match, criterion.kind, keys, lenient=lenient)
+
+
+def _matches_item(tag: int, criteria: Sequence[Criterion], dataset: Mapping[str, Any], lenient: bool) -> bool:
+    inner = [Criterion(c.path[1:], c.kind, c.match, c.time) for c in criteria]
+    items = [item for item in dataset.get(f"{tag:08X}", {}).get("Value", ()) if isinstance(item, dict)]
+    if not items:
+        return all(isinstance(c.match, Empty) for c in inner)
+    return any(matches_dataset(inner, item, lenient=lenient) for item in items)

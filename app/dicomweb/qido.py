@@ -1,0 +1,189 @@
+"""Search, QIDO-RS (PS3.18 10.6): six resources, and `/patients`, which is ours.
+
+No result is 204 (PS3.18 8.3.4.4.1). When there are more results, `Warning: 299` says so (8.3.4.4), and the cursor in
+`Link` begins the next page; `count=true` (ours) adds `X-Total-Count`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import parse_qsl
+
+from fastapi import Request, Response
+
+from app.archive.search import Answer, Search
+from app.dicom import media_types as media
+from app.dicom.attributes import TABLE, Level
+from app.dicom.query import Query, read_query
+from app.dicom.uid import is_uid
+from app.dicom.xml_model import to_xml
+from app.dicomweb import addresses, negotiate
+from app.dicomweb import multipart_writer as parts
+from app.dicomweb.negotiate import Offer
+from app.dicomweb.responses import Headers, Whole
+from app.dicomweb.routes import router as make_router
+from app.errors import NotFound
+
+router = make_router(tags=["Search"])
+
+_OFFERS = (Offer(False, media.DICOM_JSON), Offer(False, media.JSON), Offer(True, media.DICOM_XML))
+_DEPTH: dict[Level, int] = {"PATIENT": 0, "STUDY": 1, "SERIES": 2, "IMAGE": 3}
+_MORE = "There are additional results that can be requested"
+
+
+async def _search(request: Request, level: Level) -> Response:
+    scope, state = request.scope, request.app.state
+    accept = negotiate.accept_of_request(scope)
+    offer = negotiate.choose(accept, _OFFERS)
+    if offer is None:
+        raise negotiate.refuse(accept, (), _OFFERS, str(request.url))
+    address = scope["path_params"]
+    study, series = address.get("study", ""), address.get("series", "")
+    if not all(is_uid(address[name]) for name in address):
+        raise NotFound("no such resource")
+    raw = scope["query_string"].decode("latin-1")
+    pairs = parse_qsl(raw, keep_blank_values=True, errors="replace") if raw else []
+    query = read_query(level, pairs, study=study, series=series, limits=state.context.limits)
+    root = addresses.root(request)
+    answer = await _deed(state).answer(query, root)
+    return _respond(query, answer, offer, root, raw)
+
+
+def _deed(state: Any) -> Search:
+    search: Search | None = getattr(state, "search", None)
+    if search is None:
+        search = state.search = Search(state.context)
+    return search
+
+
+def _respond(query: Query, answer: Answer, offer: Offer, root: str, raw: str) -> Response:
+    headers: Headers = {"vary": "Accept", "cache-control": "private, no-cache"}
+    if query.ignored:
+        _warn(headers, "parameters that are not supported were ignored: " + ", ".join(query.ignored))
+    if answer.cursor:
+        _warn(headers, _MORE)
+        headers["link"] = f'<{_next_page(query, root, raw, answer.cursor)}>; rel="next"'
+    if answer.total is not None:
+        headers["x-total-count"] = str(answer.total)
+    if not answer.results:
+        return Whole((), headers, 204)
+    if offer.multipart:
+        return _xml(answer, headers)
+    headers["content-type"] = offer.media_type
+    return Whole((b"[" + b",".join(answer.results) + b"]",), headers)
+
+
+def _warn(headers: Headers, text: str) -> None:
+    warning = f'299 fileroom: "{text}"'
+    headers["warning"] = f"{headers['warning']}, {warning}" if "warning" in headers else warning
+
+
+def _next_page(query: Query, root: str, raw: str, cursor: str) -> str:
+    path = {"PATIENT": "/patients", "STUDY": "/studies", "SERIES": "/series", "IMAGE": "/instances"}[query.level]
+    if query.series:
+        path = f"/series/{query.series}{path}"
+    if query.study:
+        path = f"/studies/{query.study}{path}"
+    kept = [pair for pair in raw.split("&") if pair and not pair.startswith(("cursor=", "offset="))]
+    kept.append(f"cursor={cursor}")
+    # A header holds neither of these; whatever else is in a query string is encoded already.
+    return f"{root}{path}?{'&'.join(kept)}".replace(">", "%3E").replace("<", "%3C")
+
+
+def _xml(answer: Answer, headers: Headers) -> Response:
+    documents = [to_xml(result) for result in answer.results]
+    boundary = parts.boundary_of([document.decode() for document in documents])
+    headers["content-type"] = parts.content_type(boundary, media.DICOM_XML)
+    pieces: list[bytes] = []
+    for at, document in enumerate(documents):
+        pieces += (parts.part_head(boundary, media.DICOM_XML, first=not at), document)
+    pieces.append(parts.closing(boundary))
+    return Whole((b"".join(pieces),), headers)
+
+
+# -- the OpenAPI document
+
+_PARAMETERS = (
+    ("includefield", "string", "Attributes to return besides the default ones: keywords or tags, or `all`"),
+    ("fuzzymatching", "boolean", "Each word of a name begins some word of the stored name, in any order"),
+    ("emptyvaluematching", "boolean", "Two quotation marks match attributes without a value (PS3.4 C.2.2.2.7)"),
+    ("multiplevaluematching", "boolean", "Several values must all be there (PS3.4 C.2.2.2.8)"),
+    ("limit", "integer", "Most results of the answer"),
+    ("offset", "integer", "Results to skip"),
+    ("cursor", "string", "Where the page begins: take it from the `Link` of the page before"),
+    ("count", "boolean", "Tell the number of all results in `X-Total-Count` (ours)"),
+)
+
+
+def _parameter(name: str, kind: str, description: str) -> dict[str, object]:
+    return {"name": name, "in": "query", "required": False, "schema": {"type": kind}, "description": description}
+
+
+def _document(level: Level, named: Iterable[str]) -> dict[str, object]:
+    """The parameters of a resource, those for attributes from the table of attributes."""
+    keys = [row for row in TABLE if row.keyword not in ("SpecificCharacterSet", "RetrieveURL")]
+    described = [
+        _parameter(row.keyword, "string", f"({row.tag >> 16:04X},{row.tag & 0xFFFF:04X}), {row.vr}")
+        for row in keys
+        if _DEPTH[row.level] <= _DEPTH[level] or row.column
+    ]
+    paths = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "description": f"{name} UID"}
+        for name in named
+    ]
+    return {
+        "parameters": [*paths, *described, *(_parameter(*row) for row in _PARAMETERS)],
+        "responses": {
+            "200": {"description": "Results", "content": {offer.accept: {} for offer in _OFFERS}},
+            "204": {"description": "No results"},
+        },
+    }
+
+
+def _options(level: Level, summary: str, *named: str) -> dict[str, Any]:
+    return {"summary": summary, "openapi_extra": _document(level, named), "methods": ["GET", "HEAD"]}
+
+
+@router.api_route("/patients", **_options("PATIENT", "Search for patients (not in PS3.18)"))
+async def search_patients(request: Request) -> Response:
+    """Patients, grouped from studies by issuer and ID."""
+    return await _search(request, "PATIENT")
+
+
+@router.api_route("/studies", **_options("STUDY", "Search for studies"))
+async def search_studies(request: Request) -> Response:
+    """All studies."""
+    return await _search(request, "STUDY")
+
+
+@router.api_route("/series", **_options("SERIES", "Search for series"))
+async def search_series(request: Request) -> Response:
+    """Series of all studies."""
+    return await _search(request, "SERIES")
+
+
+@router.api_route("/instances", **_options("IMAGE", "Search for instances"))
+async def search_instances(request: Request) -> Response:
+    """Instances of all studies."""
+    return await _search(request, "IMAGE")
+
+
+@router.api_route("/studies/{study}/series", **_options("SERIES", "Search for series of a study", "study"))
+async def search_series_of_study(request: Request) -> Response:
+    """Series of one study."""
+    return await _search(request, "SERIES")
+
+
+@router.api_route("/studies/{study}/instances", **_options("IMAGE", "Search for instances of a study", "study"))
+async def search_instances_of_study(request: Request) -> Response:
+    """Instances of one study."""
+    return await _search(request, "IMAGE")
+
+
+@router.api_route(
+    "/studies/{study}/series/{series}/instances",
+    **_options("IMAGE", "Search for instances of a series", "study", "series"),
+)
+async def search_instances_of_series(request: Request) -> Response:
+    """Instances of one series."""
+    return await _search(request, "IMAGE")
