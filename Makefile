@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --no-input
 STRICT ?=
 PYTEST_OPTIONS := $(if $(STRICT),--strict-skips)
-# what tests start besides Python: command=Debian package
+# what tests and benchmarks start besides Python: command or library = Debian package
 TOOLS := curl=curl dcmdump=dcmtk dciodvfy=dicom3tools strace=strace xmllint=libxml2-utils fusermount3=fuse3 \
-  ffmpeg=ffmpeg ojph_compress=openjph-tools cjxl=libjxl-tools zip=zip
-LIBRARIES := libfuse.so.2=libfuse2
+  libfuse.so.2=libfuse2 ffmpeg=ffmpeg ojph_compress=openjph-tools cjxl=libjxl-tools
+BENCH_TOOLS := curl=curl storescu=dcmtk wrk=wrk Orthanc=orthanc nginx=nginx-light
 
 .PHONY: help setup serve test lint bench soak faults openapi corpus tools clean
 .DEFAULT_GOAL := help
@@ -42,16 +42,8 @@ setup: $(VENV)/.serve
 serve: $(VENV)/.serve
 	@exec $(BIN)/fileroom serve
 
-# as root installs what is missing; otherwise says it in one line, and the tests concerned say so too
 tools:
-	@missing=; for tool in $(TOOLS); do command -v $${tool%%=*} >/dev/null || missing="$$missing $${tool#*=}"; done; \
-	for library in $(LIBRARIES); do ldconfig -p 2>/dev/null | grep -q $${library%%=*} || /sbin/ldconfig -p 2>/dev/null \
-	  | grep -q $${library%%=*} || missing="$$missing $${library#*=}"; done; \
-	[ -z "$$missing" ] && exit 0; \
-	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends $$missing >/dev/null 2>&1 \
-	    && exit 0; fi; \
-	echo "not installed, tests that need them fail:$$missing" >&2
+	@.ci/tools $(TOOLS)
 
 corpus: $(VENV)/.dev tools
 	@$(BIN)/python -W ignore -m tests.testdata.collect
@@ -68,8 +60,9 @@ test: corpus lint
 openapi: $(VENV)/.dev
 	@$(BIN)/python openapi/generate.py
 
-bench: corpus
-	@$(BIN)/python -m tests.bench
+bench: $(VENV)/.dev
+	@.ci/tools $(BENCH_TOOLS)
+	@tests/bench/run.sh
 
 soak: corpus
 	@$(BIN)/python -m tests.reliability.soak
