@@ -12,8 +12,9 @@ from app.archive.store import Storekeeper
 from app.blobs.local import LocalBlobStore
 from app.catalog.engine import Catalog
 from app.dicomweb import delete, faults, qido, stow, wado
-from app.errors import FileroomError
+from app.errors import BlobStoreFailed, FileroomError
 from app.settings import Settings
+from app.telemetry import health
 
 DICOMWEB_ROOT = "/dicom-web"
 
@@ -52,4 +53,23 @@ def create_app(settings: Settings, database_url: str = "") -> FastAPI:
     app.add_exception_handler(FileroomError, faults.answer_fault)
     for module in (stow, qido, wado, delete):
         app.include_router(module.router, prefix=DICOMWEB_ROOT)
+    app.add_route("/healthz", health.healthz, methods=["GET"])
+    app.add_route("/readyz", health.readyz(_checks(context)), methods=["GET"])
     return app
+
+
+def _checks(context: Context) -> dict[str, health.Check]:
+    """What must work before the archive takes requests."""
+
+    async def database() -> None:
+        await context.catalog.fetchval("SELECT 1")
+
+    async def blobs() -> None:
+        if context.blobs.suspect:
+            raise BlobStoreFailed("writes failed lately")
+        try:
+            context.blobs.free_bytes()
+        except OSError as error:
+            raise BlobStoreFailed("the blob store is not there") from error
+
+    return {"database": database, "blobs": blobs}
