@@ -1,7 +1,7 @@
 """`Query` → one SQL statement → rows (PS3.18 10.6, relational: keys of every level at every level).
 
-Statements are constant fragments joined in a fixed order, so that questions of one kind have one text and stay prepared;
-every value is a bound parameter. Order: newest study first, then series and instance by number."""
+Statements are constant fragments joined in a fixed order, so that questions of one kind have one text and stay
+prepared; every value is a bound parameter. Order: newest study first, then series and instance by number."""
 
 from __future__ import annotations
 

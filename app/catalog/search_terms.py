@@ -253,6 +253,12 @@ def _name_pattern(expression: str, pattern: Pattern) -> Term:
             return _any_like(expression, ("%" + escaped, "%" + escaped + "=%"))
         case (Wild.ANY, str(), Wild.ANY):
             return Term(expression + " LIKE ?", (like(pattern),))
+        case (str(text), Wild.TAIL):
+            return join(
+                [_name(expression, Value(text)), _name_pattern(expression, Pattern((text + "^", Wild.ANY)))], "OR"
+            )
+        case (Wild.ANY,):
+            return Term(expression + " <> ''")
     return Term(expression + " ~ ?", ("(^|=)" + expression_of(pattern, "[^=]") + "(=|$)",))
 
 

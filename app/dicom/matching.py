@@ -1,7 +1,7 @@
-"""Attribute matching (PS3.4 C.2.2.2): the text of a key → a match, and whether values match it.
+"""Attribute matching (PS3.4 C.2.2.2): kinds of matches, and whether the values of a data set match them.
 
-Matches compare *keys*: the normal forms of `keys_of`, which the catalog's columns hold too. The functions here are the
-matcher for attributes without a column, and the oracle that the SQL of `app.catalog.search` is tested against."""
+Matches compare *keys*: the normal forms of `keys_of`, which the catalog's columns hold too. The functions here match
+attributes that have no column, and are the oracle that the SQL of `app.catalog.search` is tested against."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from typing import Any, Literal
 import orjson
 
 from app.dicom import moments, names
-from app.dicom.uid import is_uid, strip_padding
 from app.dicom.values import date_key, text_key, time_key
-from app.errors import BadRequest
 
 Kind = Literal["name", "text", "uid", "date", "time", "datetime", "number", "sequence", "binary"]
 
@@ -33,12 +31,7 @@ _KINDS: tuple[tuple[Kind, str], ...] = (
     ("binary", "OB OD OF OL OV OW UN"),
 )
 KIND_OF_VR: Mapping[str, Kind] = MappingProxyType({vr: kind for kind, vrs in _KINDS for vr in vrs.split()})
-_WILD_VRS = frozenset("AE CS LO LT PN SH ST UC UR UT".split())
-"""Wild card matching is for these (PS3.4 C.2.2.2.4)."""
-_MULTIPLE_VRS = frozenset("AE AS AT CS LO PN SH UC".split())
-"""Multiple value matching is for these (PS3.4 C.2.2.2.8)."""
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-EMPTY_VALUE = '""'
 
 
 class Wild(Enum):
@@ -46,6 +39,8 @@ class Wild(Enum):
 
     ANY = "*"
     ONE = "?"
+    TAIL = "^*"
+    """Further components of a name, or none: keys do not hold the empty ones at the end of a group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,129 +118,12 @@ class Criterion:
         return ".".join(f"{tag:08X}" for tag in self.path)
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """The search parameters that change how keys are read (PS3.18 8.3.4)."""
-
-    fuzzy: bool = False
-    empty: bool = False
-    multiple: bool = False
+# -- values
 
 
-def read_match(vr: str, text: str, rules: Rules = Rules()) -> Match | None:
-    """The match that `text` asks of an attribute of that VR; None for universal matching (C.2.2.2.3). Raises
-    `BadRequest` when the VR cannot have such a value; its message does not repeat the value."""
-    kind = KIND_OF_VR.get(vr, "text")
-    text = text.strip(" ")
-    if not text.strip("*") or (kind == "name" and not names.search_key(text)):
-        return None
-    if rules.empty and text == EMPTY_VALUE:
-        return Empty()
-    if "\0" in text:
-        raise BadRequest("a value holds a NUL character")
-    if kind == "uid":
-        return _one_of([_uid(part) for part in re.split(r"[,\\]", text)])
-    if rules.multiple and vr in _MULTIPLE_VRS and (parts := _split_values(vr, text))[1:]:
-        return AllOf(tuple(_text(vr, part, rules) for part in parts))
-    if vr == "CS" and (parts := _split_values(vr, text)):
-        return _one_of([_text(vr, part, rules) for part in parts])
-    return _READERS[kind](vr, text, rules)
-
-
-def _split_values(vr: str, text: str) -> list[str]:
-    separators = r"[,\\]" if vr == "CS" else r"\\"
-    return [part for part in (part.strip(" ") for part in re.split(separators, text)) if part]
-
-
-def _one_of(matches: Sequence[Match]) -> Match:
-    unique = tuple(dict.fromkeys(matches))
-    return unique[0] if len(unique) == 1 else AnyOf(unique)
-
-
-def _uid(text: str) -> Match:
-    uid = strip_padding(text)
-    if not is_uid(uid):
-        raise BadRequest("a UID is digits and dots, at most 64 characters")
-    return Value(uid)
-
-
-def _text(vr: str, text: str, rules: Rules) -> Match:
-    if vr == "PN":
-        return _name(vr, text, rules)
-    if vr in _WILD_VRS and ("*" in text or "?" in text):
-        return read_pattern(text)
-    return Value(text_key(text))
-
-
-def read_pattern(text: str, *, fold: bool = False) -> Pattern:
-    """The parts of a wild card pattern; repeated `*` count once."""
-    parts: list[str | Wild] = []
-    for part in re.split(r"([*?])", text):
-        if part in ("*", "?"):
-            wild = Wild(part)
-            if wild is Wild.ONE or not parts or parts[-1] is not Wild.ANY:
-                parts.append(wild)
-        elif part:
-            parts.append(names.fold(part) if fold else text_key(part))
-    return Pattern(tuple(part for part in parts if part != ""))
-
-
-def _name(vr: str, text: str, rules: Rules) -> Match:
-    key = names.search_key(text_key(text))
-    plain: Value | Pattern | NamePattern = Value(key)
-    if "=" in key:
-        plain = NamePattern(tuple(_name_group(group) for group in key.split("=")))
-    elif "*" in text or "?" in text:
-        plain = read_pattern(key)
-    if rules.fuzzy and (words := names.words(re.sub(r"[*?]", " ", key))):
-        return Fuzzy(tuple(words), plain)
-    return plain
-
-
-def _name_group(group: str) -> Pattern | None:
-    return read_pattern(group) if group.strip("*") else None
-
-
-def _date(vr: str, text: str, rules: Rules) -> Match:
-    first, dash, second = (part.strip() for part in text.partition("-"))
-    low, high = (date_key(part) if part else "" for part in (first, second))
-    if (first and not low) or (second and not high) or not (low or high):
-        raise BadRequest("a date is YYYYMMDD, a range of dates YYYYMMDD-YYYYMMDD, -YYYYMMDD or YYYYMMDD-")
-    return _range(low, high) if dash else Value(low)
-
-
-def _time(vr: str, text: str, rules: Rules) -> Match:
-    first, dash, second = (part.strip() for part in text.partition("-"))
-    lows, highs = moments.time_span(first), moments.time_span(second)
-    if (first and lows is None) or (second and highs is None) or not (lows or highs):
-        raise BadRequest(
-            "a time is HHMMSS.FFFFFF or less of it from the left, a range of times has a hyphen between two"
-        )
-    if not dash and lows:
-        return Range(*lows)
-    return _range(lows[0] if lows else "", highs[1] if highs else "")
-
-
-def _datetime(vr: str, text: str, rules: Rules) -> Match:
-    ends = moments.read_datetime_range(text)
-    if ends is None:
-        raise BadRequest(
-            "a date and time is YYYYMMDDHHMMSS.FFFFFF&ZZXX or less of it, a range has a hyphen between two"
-        )
-    return _range(*ends)
-
-
-def _range(low: str, high: str) -> Range:
-    if low and high and low > high:
-        raise BadRequest("a range ends before it begins")
-    return Range(low, high)
-
-
-def _number(vr: str, text: str, rules: Rules) -> Match:
-    parts = text.split("\\")
-    if len(text) > 64 or not all(_NUMBER.fullmatch(part.strip()) for part in parts):
-        raise BadRequest("a number is expected")
-    return _one_of([Value(number_key(part)) for part in parts])
+def is_number(text: str) -> bool:
+    """Whether `text` is a decimal number (PS3.5 6.2, IS and DS)."""
+    return _NUMBER.fullmatch(text.strip()) is not None
 
 
 def number_key(text: str) -> str:
@@ -257,25 +135,6 @@ def number_key(text: str) -> str:
         return str(int(text))
     number = float(text)
     return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)
-
-
-def _unmatchable(vr: str, text: str, rules: Rules) -> Match:
-    raise BadRequest("sequences are matched by the attributes of their items, and binary values not at all")
-
-
-_READERS = {
-    "name": _name,
-    "text": _text,
-    "date": _date,
-    "time": _time,
-    "datetime": _datetime,
-    "number": _number,
-    "sequence": _unmatchable,
-    "binary": _unmatchable,
-}
-
-
-# -- values
 
 
 def keys_of(element: Mapping[str, Any], kind: Kind) -> list[str]:
@@ -345,7 +204,7 @@ def _matches_groups(patterns: Sequence[Pattern | None], key: str) -> bool:
 
 def expression_of(pattern: Pattern, any_character: str = ".") -> str:
     """A regular expression, for Python and for PostgreSQL, with the meaning of the pattern."""
-    wild = {Wild.ANY: any_character + "*", Wild.ONE: any_character}
+    wild = {Wild.ANY: any_character + "*", Wild.ONE: any_character, Wild.TAIL: r"(?:\^" + any_character + "*)?"}
     return "".join(wild[part] if isinstance(part, Wild) else escape(part) for part in pattern.parts)
 
 

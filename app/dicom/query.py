@@ -11,8 +11,9 @@ from pydicom._dicom_dict import DicomDictionary
 from pydicom.datadict import dictionary_VM, dictionary_VR, tag_for_keyword
 
 from app.dicom.attributes import BY_TAG, LEVEL_OF, Level
+from app.dicom.criteria import Rules, read_match
 from app.dicom.limits import DEFAULT, Limits
-from app.dicom.matching import KIND_OF_VR, AnyOf, Criterion, Match, Range, Rules, read_match
+from app.dicom.matching import KIND_OF_VR, AnyOf, Criterion, Match, Range
 from app.errors import BadRequest, LimitExceeded
 
 SPECIFIC_CHARACTER_SET = 0x00080005
@@ -79,8 +80,8 @@ def level_of(path: tuple[int, ...]) -> Level:
 
 @lru_cache(maxsize=4096)
 def read_path(text: str) -> tuple[int, ...] | None:
-    """The tags of an attribute ID: keywords, or tags of eight hexadecimal digits, with dots between them (PS3.18 8.3.4.1).
-    None when a part is neither."""
+    """The tags of an attribute ID (PS3.18 8.3.4.1): keywords, or tags of eight hexadecimal digits, with dots between
+    them. None when a part is neither."""
     parts = text.split(".")
     if len(parts) > _PATH_DEPTH:
         return None
