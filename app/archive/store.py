@@ -232,7 +232,7 @@ class Reception:
         if self._writer is not None and not unknown:
             await self._writer.abandon()
         study, series, sop = self._reader.identifiers or ("", "", "")
-        return Receipt(outcome_of(error), self._reader.sop_class, sop, study, series, error.detail)
+        return Receipt(outcome_of(error), "", sop, study, series, error.detail)
 
     async def abandon(self) -> None:
         """Forgets the instance: its bytes did not come whole."""

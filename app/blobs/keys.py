@@ -6,6 +6,7 @@ import hashlib
 import os
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 
 from app.dicom.uid import is_uid
 from app.errors import Unreadable
@@ -33,6 +34,7 @@ class Key:
         return f"{folder(self.study)}/{self.series}/{self.sop}~{self.version}.dcm"
 
 
+@lru_cache(4096)
 def folder(study: str) -> str:
     """The folder of a study: `<two hex digits of a hash of its UID>/<study UID>`."""
     if not is_uid(study):

@@ -1,9 +1,9 @@
-"""The catalog's connections: an asyncpg pool, one call a statement; the one place where its errors get a name."""
+"""The catalog's connections: one call a statement; the one place where its errors get a name."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,7 +13,6 @@ from app.errors import BadRequest, DatabaseDown
 
 _DOWN = (
     OSError,
-    asyncio.TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
     asyncpg.CannotConnectNowError,
@@ -24,91 +23,107 @@ _DOWN = (
     asyncpg.InternalClientError,
 )
 
-
-class _Connection(asyncpg.Connection):
-    """Given back without the usual clean-up, a round trip of its own: no statement of ours leaves anything behind."""
-
-    def get_reset_query(self) -> str:
-        """Nothing to undo."""
-        return ""
+_SESSION = {"application_name": "fileroom", "jit": "off", "synchronous_commit": "on"}
 
 
 class Catalog:
-    """A pool that opens by itself and again after the database came back. Statements are constant SQL with `$n`."""
+    """A few connections, opened at need and again after the database came back. Statements are constant SQL with `$n`.
+
+    asyncpg's own pool costs a task and a clean-up round trip for each statement; no statement of ours leaves anything
+    behind on its connection, and one whose statement was cut short is closed."""
 
     def __init__(self, url: str, *, size: int = 8, statement_seconds: float = 5.0) -> None:
         self.url = url
-        self._size = size
         self._statement_seconds = statement_seconds
-        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
-        self._opening = asyncio.Lock()
+        self._idle: list[Any] = []
+        self._places = asyncio.Semaphore(size)
 
-    async def pool(self) -> asyncpg.Pool[asyncpg.Record]:
-        """The pool, opened at first use."""
-        if self._pool is None:
-            async with self._opening:
-                if self._pool is None:
-                    self._pool = await asyncpg.create_pool(
-                        self.url,
-                        min_size=1,
-                        max_size=self._size,
-                        max_inactive_connection_lifetime=0,
-                        timeout=5,
-                        connection_class=_Connection,
-                        command_timeout=60,
-                        server_settings={"application_name": "fileroom", "jit": "off", "synchronous_commit": "on"},
-                    )
-        return self._pool
+    async def _take(self) -> Any:
+        await self._places.acquire()
+        try:
+            while self._idle:
+                connection = self._idle.pop()
+                if not connection.is_closed():
+                    return connection
+            return await asyncpg.connect(self.url, timeout=5, command_timeout=60, server_settings=_SESSION)
+        except BaseException as error:
+            self._places.release()
+            if isinstance(error, _DOWN):
+                raise DatabaseDown("the catalog cannot be reached") from error
+            raise
+
+    def _give(self, connection: Any, error: BaseException | None) -> None:
+        if error is None or isinstance(error, asyncpg.PostgresError):
+            self._idle.append(connection)
+        else:
+            connection.terminate()
+        self._places.release()
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
-        """A connection of the pool; whatever says that the database is away becomes `DatabaseDown`."""
-        try:
-            pool = self._pool or await self.pool()
-            connection = await pool.acquire(timeout=10)
-        except _DOWN as error:
-            raise DatabaseDown("the catalog cannot be reached") from error
+        """A connection for several statements; whatever says that the database is away becomes `DatabaseDown`."""
+        connection = await self._take()
+        failure: BaseException | None = None
         try:
             yield connection
-        except asyncpg.QueryCanceledError as error:
-            raise BadRequest("the search takes longer than the server allows; add a selective key") from error
-        except _DOWN as error:
-            raise DatabaseDown("the connection to the catalog broke") from error
+        except BaseException as error:
+            failure = error
+            if (named := _named(error)) is None:
+                raise
+            raise named from error
         finally:
-            await pool.release(connection)
+            self._give(connection, failure)
+
+    async def _run(self, method: str, sql: str, args: tuple[object, ...], timeout: float | None = None) -> Any:
+        connection = await self._take()
+        failure: BaseException | None = None
+        try:
+            return await getattr(connection, method)(sql, *args, timeout=timeout)
+        except BaseException as error:
+            failure = error
+            if (named := _named(error)) is None:
+                raise
+            raise named from error
+        finally:
+            self._give(connection, failure)
 
     async def fetch(self, sql: str, *args: object) -> list[asyncpg.Record]:
         """All rows of one statement."""
-        async with self.connection() as connection:
-            return await connection.fetch(sql, *args)  # type: ignore[no-any-return]
+        return await self._run("fetch", sql, args)  # type: ignore[no-any-return]
 
     async def fetchrow(self, sql: str, *args: object) -> asyncpg.Record | None:
         """The first row, or None."""
-        async with self.connection() as connection:
-            return await connection.fetchrow(sql, *args)  # type: ignore[no-any-return]
+        return await self._run("fetchrow", sql, args)  # type: ignore[no-any-return]
 
     async def fetchval(self, sql: str, *args: object) -> Any:
         """The first column of the first row, or None."""
-        async with self.connection() as connection:
-            return await connection.fetchval(sql, *args)
+        return await self._run("fetchval", sql, args)
 
     async def execute(self, sql: str, *args: object) -> str:
         """Runs one statement; its command tag."""
-        async with self.connection() as connection:
-            return await connection.execute(sql, *args)  # type: ignore[no-any-return]
-
-    async def executemany(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
-        """Runs one statement for each row, in one transaction."""
-        async with self.connection() as connection:
-            await connection.executemany(sql, rows)
+        return await self._run("execute", sql, args)  # type: ignore[no-any-return]
 
     async def search(self, sql: str, *args: object) -> list[asyncpg.Record]:
-        """As `fetch`, within the statement limit of searches."""
-        async with self.connection() as connection:
-            return await connection.fetch(sql, *args, timeout=self._statement_seconds)  # type: ignore[no-any-return]
+        """As `fetch`, within the statement limit of searches; raises `BadRequest` over it."""
+        try:
+            return await self._run("fetch", sql, args, self._statement_seconds)  # type: ignore[no-any-return]
+        except TooSlow as error:
+            raise BadRequest("the search takes longer than the server allows; add a selective key") from error
 
     async def close(self) -> None:
-        """Closes every connection."""
-        if self._pool is not None:
-            await self._pool.close()
-            self._pool = None
+        """Closes every idle connection."""
+        while self._idle:
+            await self._idle.pop().close()
+
+
+class TooSlow(DatabaseDown):
+    """The statement did not end within its time."""
+
+
+def _named(error: BaseException) -> DatabaseDown | None:
+    """The error of ours for one that says that the database is away or slow; None for any other."""
+    if isinstance(error, TimeoutError | asyncpg.QueryCanceledError):
+        return TooSlow("the catalog did not answer in time")
+    if isinstance(error, _DOWN):
+        return DatabaseDown("the connection to the catalog broke")
+    return None

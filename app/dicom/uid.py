@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from app.errors import Unreadable
 
@@ -10,6 +11,7 @@ _UID = re.compile(r"[0-9]+(?:\.[0-9]+)*", re.ASCII)
 MAX_LENGTH = 64
 
 
+@lru_cache(4096)
 def is_uid(text: str) -> bool:
     """Whether `text` is digits and dots, at most 64 characters; leading zeros are tolerated."""
     return len(text) <= MAX_LENGTH and _UID.fullmatch(text) is not None

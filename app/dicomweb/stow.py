@@ -131,10 +131,7 @@ class PartsStore:
 
     async def receipts(self) -> list[Receipt]:
         """The receipts of all whole parts, in their order."""
-        tasks = [ending for ending in self._endings if isinstance(ending, asyncio.Task)]
-        if tasks:
-            await asyncio.shield(asyncio.wait(tasks))
-        return [ending if isinstance(ending, Receipt) else ending.result() for ending in self._endings]
+        return [ending if isinstance(ending, Receipt) else await asyncio.shield(ending) for ending in self._endings]
 
 
 async def _store_parts(
