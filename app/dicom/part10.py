@@ -122,6 +122,8 @@ class HeaderReader:
             raise Unreadable("the file ends before its data set begins")
         if self._inflater is not None:
             self._inflater.finish()
+            if self._inflater.trailing > 1:
+                self._start.faults.append(("", "bytes after the deflated data set"))
         scanner.finish()
         for tag, name in IDENTIFIERS.items():
             if tag not in scanner.identifiers:

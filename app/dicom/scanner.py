@@ -21,7 +21,8 @@ from app.errors import LimitExceeded, Unreadable
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _ITEM_END_BYTES = {"<": b"\xfe\xff\x0d\xe0", ">": b"\xff\xfe\xe0\x0d"}
-_FIRST_TAG = 0x00030000
+_NO_DATA_SET = (0x0000, 0x0002)
+"""Groups of command and file meta elements, which JSON does not have."""
 _ZEROS = "zero bytes after the data set"
 _CHARACTER_SET = 0x00080005
 IDENTIFIERS = {0x0020000D: "Study Instance UID", 0x0020000E: "Series Instance UID", 0x00080018: "SOP Instance UID"}
@@ -33,6 +34,7 @@ _HEADERS = {
     "explicit<": struct.Struct("<HHHH").unpack_from,
     "explicit>": struct.Struct(">HHHH").unpack_from,
     "implicit<": struct.Struct("<HHI").unpack_from,
+    "implicit>": struct.Struct(">HHI").unpack_from,
 }
 _NAMES = {order: {struct.unpack(f"{order}H", vr.encode())[0]: vr for vr in SHORT | LONG} for order in "<>"}
 _SHORT = {order: frozenset(code for code, vr in names.items() if vr in SHORT) for order, names in _NAMES.items()}
@@ -91,7 +93,7 @@ class Scanner(Stepper):
         self._step = self._explicit if encoding.explicit else self._implicit
 
     def _explicit(self, data: bytes, pos: int) -> int:
-        """Elements of a data set with explicit VR: the hot loop. Written flat, since each call costs."""
+        """Elements of a data set with explicit VR: the hot loop, written flat because each call costs."""
         level, step = self._level, self._step
         hits = level.hits
         get = level.memory.elements.get
@@ -169,7 +171,7 @@ class Scanner(Stepper):
         """An element not seen before: prepare it, remember it, obey it. None for what JSON does not have: Group
         Length, command and file meta elements."""
         level = self._level
-        if not tag & 0xFFFF or tag < _FIRST_TAG:
+        if not tag & 0xFFFF or tag >> 16 in _NO_DATA_SET:
             self._elements += 1
             return None
         if len(raw) - header > self.limits.text_value and vr not in BINARY:
@@ -180,8 +182,9 @@ class Scanner(Stepper):
             level.declare(charset)
             if fault:
                 hit = (*hit[:4], ((path_of(tag), fault),), 0, 0)
-        elif tag in IDENTIFIERS and not self._above:
-            self._identify(tag, hit[3] or "")
+        elif tag in IDENTIFIERS:
+            if not self._above:
+                self._identify(tag, hit[3] or "")
         elif len(raw) <= LONGEST:
             MEMORIES.put(level.memory.elements, key or raw, hit)
         return hit
@@ -307,7 +310,7 @@ class Scanner(Stepper):
     def _undefined(self, data: bytes, start: int, tag: int, vr: str) -> int:
         """A value of undefined length: fragments or a sequence (PS3.5 7.1.1, A.4)."""
         if tag in PIXEL_TAGS or (vr in WORD and vr != "UN"):
-            vr = vr if vr in WORD else "OB"
+            vr = vr if vr in WORD and self._level.encoding.explicit else "OB"
             if tag in PIXEL_TAGS and not self._above:
                 self.fragments = Fragments(tag, vr, self._base + start)
                 self._step = self._fragment
