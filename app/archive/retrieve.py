@@ -1,0 +1,145 @@
+"""Retrieve: which instances a resource is, and their bytes. Every piece is compared with its checksum before it is
+given.
+
+The set of instances is read once, by one statement; the bytes of a version never change, so what is sent is what was
+current at that moment, whatever happens meanwhile. The next file or piece is read while one is being sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import NamedTuple
+
+from app.archive.context import Context
+from app.archive.zip_stream import ZipStream
+from app.blobs.base import ByteRange
+from app.blobs.checksum import PIECE
+from app.blobs.keys import make_key
+from app.catalog import lookups
+from app.dicom.convert import Conversion
+from app.dicom.octets import Piece
+from app.dicom.uid import is_uid
+from app.errors import NotFound
+
+Instance = lookups.Instance
+Pieces = AsyncGenerator[Piece, None]
+
+PREAMBLE = 128
+"""Bytes before `DICM` (PS3.10 7.1)."""
+
+
+class Chosen(NamedTuple):
+    """An instance to send, and whether it leaves as Explicit VR Little Endian instead of as stored."""
+
+    instance: Instance
+    converts: bool
+
+
+def require_uids(*uids: str) -> None:
+    """Raises `NotFound` when a part of the address cannot be a UID: the same answer as for one that is not there."""
+    for uid in uids:
+        if not is_uid(uid):
+            raise missing()
+
+
+def missing() -> NotFound:
+    """The one answer to whatever is not there, or not visible."""
+    return NotFound("no such resource")
+
+
+async def find_instance(context: Context, study: str, series: str, sop: str) -> Instance:
+    """The current version of one instance; raises `NotFound`."""
+    require_uids(study, series, sop)
+    found = await lookups.instance(context.catalog, study, series, sop)
+    if found is None:
+        raise missing()
+    return found
+
+
+async def find_instances(context: Context, study: str, series: str | None) -> list[Instance]:
+    """The current versions of a study's or series' instances; raises `NotFound` when there is none."""
+    require_uids(study, *(() if series is None else (series,)))
+    if series is None:
+        found = await lookups.instances_of_study(context.catalog, study)
+    else:
+        found = await lookups.instances_of_series(context.catalog, study, series)
+    if not found:
+        raise missing()
+    return found
+
+
+async def read(context: Context, instance: Instance, offset: int, length: int) -> Pieces:
+    """Bytes `offset` to `offset + length` of the stored file; raises `Corrupt` before a wrong byte is given."""
+    key = make_key(instance.study, instance.series, instance.sop, instance.version)
+    part = ByteRange(offset, length)
+    async for piece in context.blobs.read_verified(key, part, instance.checks, instance.length):
+        yield piece
+
+
+async def read_at_once(context: Context, instance: Instance, offset: int, length: int) -> bytes:
+    """As `read`, for few bytes."""
+    key = make_key(instance.study, instance.series, instance.sop, instance.version)
+    return await context.blobs.pread_verified(key, offset, length, instance.checks, instance.length)
+
+
+async def read_file(context: Context, chosen: Chosen) -> Pieces:
+    """One file, its preamble blanked when the settings say so."""
+    instance = chosen.instance
+    source = read(context, instance, 0, instance.length)
+    blank = context.blank_preamble and instance.dataset_offset > PREAMBLE
+    async for piece in converted(instance, source, context) if chosen.converts else source:
+        if blank:
+            yield bytes(PREAMBLE)
+            piece, blank = memoryview(piece)[PREAMBLE:], False
+        yield piece
+
+
+async def converted(instance: Instance, source: AsyncIterator[Piece], context: Context) -> Pieces:
+    """The file as Explicit VR Little Endian."""
+    conversion = Conversion(
+        instance.transfer_syntax, instance.dataset_offset, instance.sop_class, instance.sop, context.limits
+    )
+    async for piece in source:
+        for out in await asyncio.to_thread(conversion.feed, piece):
+            yield out
+    for out in conversion.finish():
+        yield out
+
+
+async def read_files(context: Context, chosen: Sequence[Chosen]) -> AsyncGenerator[tuple[int, Piece], None]:
+    """The files one after the other: (which of `chosen`, its next piece). A small one is read while the one before is
+    being sent."""
+    following: asyncio.Task[bytes] | None = None
+    try:
+        for at, one in enumerate(chosen):
+            current, following = following or _begin(context, one), None
+            if at + 1 < len(chosen):
+                following = _begin(context, chosen[at + 1])
+            if current is not None:
+                yield at, await current
+            else:
+                async for piece in read_file(context, one):
+                    yield at, piece
+    finally:
+        if following is not None:
+            following.cancel()
+
+
+def _begin(context: Context, one: Chosen) -> asyncio.Task[bytes] | None:
+    instance = one.instance
+    if one.converts or context.blank_preamble or instance.length > PIECE:
+        return None
+    return asyncio.ensure_future(read_at_once(context, instance, 0, instance.length))
+
+
+async def read_zip(context: Context, chosen: Sequence[Chosen]) -> Pieces:
+    """The files as a ZIP file, named `<study>/<series>/<SOP Instance>.dcm`."""
+    archive = ZipStream()
+    last = -1
+    async for at, piece in read_files(context, chosen):
+        if at != last:
+            last, instance = at, chosen[at].instance
+            yield archive.begin(f"{instance.study}/{instance.series}/{instance.sop}.dcm")
+        archive.count(piece)
+        yield piece
+    yield archive.finish()

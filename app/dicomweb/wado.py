@@ -1,0 +1,125 @@
+"""Retrieve of DICOM files (PS3.18 10.4): an instance alone, or a study, series or instance in parts or as a ZIP file.
+
+Each answer has a strong ETag made of the versions that it holds. The other resources are in `wado_metadata`,
+`wado_frames` and `wado_bulk`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import Request, Response
+
+from app.archive import retrieve
+from app.archive.context import Context
+from app.archive.retrieve import Chosen, Instance
+from app.dicom import media_types as media
+from app.dicomweb import multipart_writer as parts
+from app.dicomweb import negotiate, wado_bulk, wado_frames, wado_metadata
+from app.dicomweb.negotiate import Offer, Stored
+from app.dicomweb.responses import Pieces, Stream, describe, is_unchanged, not_modified, ranged
+from app.dicomweb.routes import router as make_router
+
+router = make_router(tags=["Retrieve"])
+for _module in (wado_metadata, wado_frames, wado_bulk):
+    router.include_router(_module.router)
+_CONTAINERS = (Offer(True, media.DICOM), Offer(False, media.ZIP))
+
+
+@router.api_route("/studies/{study}", methods=["GET", "HEAD"], summary="Retrieve a study")
+async def retrieve_study(request: Request) -> Response:
+    """All instances of a study."""
+    return await _several(request, request.path_params["study"], None)
+
+
+@router.api_route("/studies/{study}/series/{series}", methods=["GET", "HEAD"], summary="Retrieve a series")
+async def retrieve_series(request: Request) -> Response:
+    """All instances of a series."""
+    return await _several(request, request.path_params["study"], request.path_params["series"])
+
+
+@router.api_route(
+    "/studies/{study}/series/{series}/instances/{instance}", methods=["GET", "HEAD"], summary="Retrieve an instance"
+)
+async def retrieve_instance(request: Request) -> Response:
+    """One instance, in a single part or as the only part of a multipart body."""
+    scope, context = request.scope, request.app.state.context
+    address = scope["path_params"]
+    instance = await retrieve.find_instance(context, address["study"], address["series"], address["instance"])
+    accept = negotiate.accept_of_request(scope)
+    offers = negotiate.dicom_offers(stored_of(instance), True, True)
+    offer = negotiate.choose(accept, offers if "text/html" not in accept else offers[::-1])
+    if offer is None:
+        raise negotiate.refuse(accept, [instance.transfer_syntax], offers, str(request.url))
+    converts = offer.transfer_syntax != instance.transfer_syntax
+    if offer.multipart:
+        return _in_parts(request, [Chosen(instance, converts)], [offer], instance.version)
+    etag = f'"{instance.version}{"-x" if converts else ""}"'
+    headers = describe(etag, offer.label, content_disposition=f'attachment; filename="{instance.sop}.dcm"')
+    if is_unchanged(scope, etag):
+        return not_modified(headers)
+    if converts:
+        return Stream(retrieve.read_file(context, Chosen(instance, True)), headers)
+    if context.blank_preamble:
+        return Stream(retrieve.read_file(context, Chosen(instance, False)), headers, length=instance.length)
+    return ranged(scope, headers, instance.length, lambda start, size: retrieve.read(context, instance, start, size))
+
+
+def stored_of(instance: Instance) -> Stored:
+    """What negotiation must know of it."""
+    return Stored(instance.transfer_syntax, instance.frame_kind != 0)
+
+
+async def _several(request: Request, study: str, series: str | None) -> Response:
+    """A study or series, in parts or as a ZIP file; 406 unless every instance can be sent."""
+    context: Context = request.app.state.context
+    instances = await retrieve.find_instances(context, study, series)
+    accept = negotiate.accept_of_request(request.scope)
+    container = negotiate.container(accept, _CONTAINERS if "text/html" not in accept else _CONTAINERS[::-1])
+    offers_of = negotiate.zip_offers if container is media.ZIP else negotiate.file_parts
+    kinds = {stored: offers_of(stored) for stored in map(stored_of, instances)}
+    choices = {stored: negotiate.choose(accept, offers) for stored, offers in kinds.items()}
+    if None in choices.values():
+        refused = [stored for stored, choice in choices.items() if choice is None]
+        raise negotiate.refuse(
+            accept, [stored.transfer_syntax for stored in refused], kinds[refused[0]], str(request.url)
+        )
+    offers: list[Offer] = [choices[stored_of(instance)] for instance in instances]  # type: ignore[misc]
+    chosen = [
+        Chosen(instance, offer.transfer_syntax != instance.transfer_syntax)
+        for instance, offer in zip(instances, offers, strict=True)
+    ]
+    digest = parts.boundary_of(one.instance.version + "x" * one.converts for one in chosen).decode()
+    if container is media.ZIP:
+        return _zipped(request, chosen, digest, series or study)
+    return _in_parts(request, chosen, offers, digest)
+
+
+def _in_parts(request: Request, chosen: Sequence[Chosen], offers: Sequence[Offer], tag: str) -> Response:
+    etag = f'"{tag}{"-x" if chosen[0].converts else ""}-m"'
+    boundary = parts.boundary_of((etag,))
+    headers = describe(etag, parts.content_type(boundary, media.DICOM))
+    if is_unchanged(request.scope, etag):
+        return not_modified(headers)
+    heads = [parts.part_head(boundary, offer.label, first=not at) for at, offer in enumerate(offers)]
+    closing = parts.closing(boundary)
+    length = None
+    if not any(one.converts for one in chosen):
+        length = sum(map(len, heads)) + sum(one.instance.length for one in chosen) + len(closing)
+
+    async def pieces() -> Pieces:
+        last = -1
+        async for at, piece in retrieve.read_files(request.app.state.context, chosen):
+            if at != last:
+                yield heads[at]
+                last = at
+            yield piece
+        yield closing
+
+    return Stream(pieces(), headers, length=length)
+
+
+def _zipped(request: Request, chosen: Sequence[Chosen], digest: str, name: str) -> Response:
+    headers = describe(f'"{digest}-z"', media.ZIP, content_disposition=f'attachment; filename="{name}.zip"')
+    if is_unchanged(request.scope, headers["etag"]):
+        return not_modified(headers)
+    return Stream(retrieve.read_zip(request.app.state.context, chosen), headers)

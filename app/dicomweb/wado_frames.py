@@ -1,0 +1,124 @@
+"""Retrieve of frames (PS3.18 10.4.1.1.6): one or several frames of an instance, found by their recorded places."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from urllib.parse import unquote
+
+from fastapi import Request, Response
+
+from app.archive import frames
+from app.archive.context import Context
+from app.archive.frames import Place
+from app.archive.retrieve import Instance
+from app.dicom.limits import DEFAULT
+from app.dicomweb import multipart_writer as parts
+from app.dicomweb import negotiate
+from app.dicomweb.negotiate import Offer
+from app.dicomweb.responses import (
+    Pieces,
+    Stream,
+    Whole,
+    describe,
+    header,
+    is_unchanged,
+    not_modified,
+    ranged,
+)
+from app.dicomweb.routes import router as make_router
+from app.errors import BadRequest, LimitExceeded
+
+router = make_router(tags=["Retrieve"])
+
+
+@router.api_route(
+    "/studies/{study}/series/{series}/instances/{instance}/frames/{frames}",
+    methods=["GET", "HEAD"],
+    summary="Retrieve frames",
+)
+async def retrieve_frames(request: Request) -> Response:
+    """Frames of one instance, in the order asked for."""
+    address = request.scope["path_params"]
+    numbers = frame_numbers(address["frames"])
+    context: Context = request.app.state.context
+    instance, places = await frames.find_frames(
+        context, address["study"], address["series"], address["instance"], numbers
+    )
+    return await send_frames(request, instance, places, address["frames"])
+
+
+@lru_cache(1024)
+def frame_numbers(text: str) -> tuple[int, ...]:
+    """The frame list of an address; raises `BadRequest` and `LimitExceeded` (`frame_list`)."""
+    members = unquote(text).split(",")
+    if len(members) > DEFAULT.frame_list:
+        raise LimitExceeded("frame_list", f"more than {DEFAULT.frame_list} frames in one request")
+    numbers = tuple(int(member) if _is_number(member) else 0 for member in members)
+    if min(numbers) < 1:
+        raise BadRequest("a frame list is numbers from 1, with commas between them")
+    return numbers
+
+
+def _is_number(text: str) -> bool:
+    return 0 < len(text) <= 9 and text.isascii() and text.isdecimal()
+
+
+async def send_frames(request: Request, instance: Instance, places: list[Place], name: str) -> Response:
+    """The values at `places`, each in its part, or alone when there is one and the client takes it so. `name` is what
+    tells these places from others of the same instance."""
+    scope = request.scope
+    accept = negotiate.accept_of_request(scope)
+    offers = negotiate.frame_offers(instance.transfer_syntax, len(places) == 1)
+    offer = negotiate.choose(accept, offers if "text/html" not in accept else offers[::-1])
+    if offer is None:
+        raise negotiate.refuse(accept, [instance.transfer_syntax], offers, str(request.url))
+    if len(name) > 32:
+        name = hashlib.sha256(name.encode()).hexdigest()[:32]
+    kind = f"{offer.media_type.rpartition('/')[2]}{'-m' if offer.multipart else ''}"
+    etag = f'"{instance.version}-f{name}-{kind}"'
+    boundary = parts.boundary_of((etag,)) if offer.multipart else b""
+    headers = describe(etag, parts.content_type(boundary, offer.media_type) if boundary else offer.label)
+    if is_unchanged(scope, etag):
+        return not_modified(headers)
+    context: Context = request.app.state.context
+    if not boundary and frames.is_plain(instance, places[0]) and (header(scope, b"range") or scope["method"] == "HEAD"):
+        place = places[0]
+        return ranged(
+            scope,
+            headers,
+            place.length,
+            lambda at, size: frames.stored_span(context, instance, place.offset + at, size),
+        )
+    if len(places) == 1 and places[0].length <= frames.AT_ONCE and scope["method"] != "HEAD":
+        value = await frames.value(context, instance, places[0])
+        return Whole(_one_part(boundary, offer, value) if boundary else (value,), headers)
+    return _streamed(context, instance, places, offer, boundary, headers)
+
+
+def _one_part(boundary: bytes, offer: Offer, value: bytes | memoryview) -> tuple[bytes | memoryview, ...]:
+    return parts.part_head(boundary, offer.label, first=True), value, parts.closing(boundary)
+
+
+def _streamed(
+    context: Context, instance: Instance, places: list[Place], offer: Offer, boundary: bytes, headers: dict[str, str]
+) -> Response:
+    sizes = [place.size for place in places]
+    length = None if None in sizes else sum(size for size in sizes if size)
+    first = parts.part_head(boundary, offer.label, first=True) if boundary else b""
+    later = parts.part_head(boundary, offer.label) if boundary else b""
+    closing = parts.closing(boundary) if boundary else b""
+    if length is not None:
+        length += len(first) + len(later) * (len(places) - 1) + len(closing)
+
+    async def pieces() -> Pieces:
+        last = -1
+        async for at, piece in frames.values(context, instance, places):
+            if at != last and boundary:
+                yield later if at else first
+            last = at
+            yield piece
+        if closing:
+            yield closing
+
+    return Stream(pieces(), headers, length=length)
