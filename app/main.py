@@ -21,6 +21,8 @@ DICOMWEB_ROOT = "/dicom-web"
 
 def make_context(settings: Settings, database_url: str) -> Context:
     """The context of one worker."""
+    spool = settings.data / "spool"
+    spool.mkdir(parents=True, exist_ok=True)
     return Context(
         catalog=Catalog(database_url, statement_seconds=settings.statement_seconds),
         blobs=LocalBlobStore(settings.blobs_folder),
@@ -33,6 +35,7 @@ def make_context(settings: Settings, database_url: str) -> Context:
         cache_bytes=settings.cache_mib << 20,
         max_stores=settings.max_stores,
         blank_preamble=settings.blank_preamble,
+        spool=spool,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from app.archive.audit import AuditHook, unrecorded
 from app.blobs.base import BlobStore
@@ -26,4 +27,5 @@ class Context:
     cache_bytes: int = 32 << 20
     max_stores: int = 64
     blank_preamble: bool = False
+    spool: Path = Path("spool")
     audit: AuditHook = unrecorded

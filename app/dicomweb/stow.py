@@ -4,46 +4,23 @@ instance gets its own receipt, whatever became of its neighbours."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 from fastapi import Request, Response
 
 from app.archive.receipts import Receipt
 from app.archive.store import Reception, Storekeeper
-from app.dicom.limits import Limits
 from app.dicom.status import Outcome, outcome_of
 from app.dicom.uid import require_uid
 from app.dicomweb import routes, stow_answer, stow_metadata
 from app.dicomweb.multipart import ContentType, MultipartReader, boundary_of, parse_content_type
-from app.errors import BadRequest, FileroomError, LimitExceeded, UnsupportedMediaType
+from app.dicomweb.stow_body import Disconnected, body_chunks
+from app.errors import BadRequest, FileroomError, UnsupportedMediaType
 
 router = routes.router(tags=["Store (PS3.18 10.5)"])
 
 DICOM = "application/dicom"
 METADATA = frozenset(("application/dicom+json", "application/dicom+xml"))
 _TAKEN = f"multipart/related of {DICOM}, of application/dicom+json or +xml with bulk data, or one {DICOM} body"
-
-
-class Disconnected(Exception):
-    """The client went away before its body was whole."""
-
-
-async def body_chunks(request: Request, limits: Limits) -> AsyncIterator[bytes]:
-    """The body as it comes; raises `LimitExceeded` over the limit of a request, `Disconnected` when it breaks off."""
-    receive = request.receive
-    total = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        chunk = message.get("body", b"")
-        if chunk:
-            total += len(chunk)
-            if total > limits.request:
-                raise LimitExceeded("request", "the request is longer than the limit")
-            yield chunk
-        if not message.get("more_body"):
-            return
 
 
 async def store(request: Request) -> Response:

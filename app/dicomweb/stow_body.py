@@ -1,0 +1,32 @@
+"""The body of a Store request, chunk by chunk as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from fastapi import Request
+
+from app.dicom.limits import Limits
+from app.errors import LimitExceeded
+
+
+class Disconnected(Exception):
+    """The client went away before its body was whole."""
+
+
+async def body_chunks(request: Request, limits: Limits) -> AsyncIterator[bytes]:
+    """The body as it comes; raises `LimitExceeded` over the limit of a request, `Disconnected` when it breaks off."""
+    receive = request.receive
+    total = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        chunk = message.get("body", b"")
+        if chunk:
+            total += len(chunk)
+            if total > limits.request:
+                raise LimitExceeded("request", "the request is longer than the limit")
+            yield chunk
+        if not message.get("more_body"):
+            return
