@@ -12,9 +12,16 @@ from app.archive.store import Storekeeper
 from app.blobs.local import LocalBlobStore
 from app.catalog.engine import Catalog
 from app.dicomweb import delete, faults, qido, stow, wado
+from app.dicomweb.cors import Cors
+from app.dicomweb.front_door import FrontDoor
 from app.errors import BlobStoreFailed, FileroomError
+from app.security.guard import Guard
+from app.security.identity import Everybody, TokenHolders
+from app.security.policy import check_routes
 from app.settings import Settings
 from app.telemetry import health
+from app.telemetry.metrics import Metrics, line
+from app.telemetry.observe import Observe
 
 DICOMWEB_ROOT = "/dicom-web"
 
@@ -39,9 +46,12 @@ def make_context(settings: Settings, database_url: str) -> Context:
     )
 
 
-def create_app(settings: Settings, database_url: str = "") -> FastAPI:
-    """The archive as one ASGI application; `database_url` overrides the setting when the server is embedded."""
+def create_app(settings: Settings, database_url: str = "", metrics: Metrics | None = None) -> FastAPI:
+    """The archive as one ASGI application; `database_url` overrides the setting when the server is embedded, `metrics`
+    are shared by the workers. Raises `CannotStart` when a route has no rule in `app.security.policy`."""
     context = make_context(settings, database_url or settings.database_url)
+    metrics = metrics or Metrics()
+    _count(context, metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -54,11 +64,34 @@ def create_app(settings: Settings, database_url: str = "") -> FastAPI:
     app.state.context = context
     app.state.settings = settings
     app.add_exception_handler(FileroomError, faults.answer_fault)
-    for module in (stow, qido, wado, delete):
-        app.include_router(module.router, prefix=DICOMWEB_ROOT)
+    routers = [module.router for module in (stow, qido, wado, delete)]
+    for router in routers:
+        app.include_router(router, prefix=DICOMWEB_ROOT)
+    app.add_middleware(FrontDoor, owner=app, prefix=DICOMWEB_ROOT, routers=routers)
     app.add_route("/healthz", health.healthz, methods=["GET"])
     app.add_route("/readyz", health.readyz(_checks(context)), methods=["GET"])
+    app.add_route("/metrics", metrics.endpoint, methods=["GET"])
+    check_routes(app.routes)
+    _guard(app, settings, context, metrics)
     return app
+
+
+def _guard(app: FastAPI, settings: Settings, context: Context, metrics: Metrics) -> None:
+    """What every request passes, from the inside out: who may, how it went, which pages may read it."""
+    identity = TokenHolders(context.catalog) if settings.auth == "token" else Everybody()
+    app.add_middleware(Guard, identity=identity, answer=faults.problem, store_body=context.limits.request)
+    app.add_middleware(Observe, metrics=metrics, answer=faults.problem)
+    if settings.cors_origins:
+        app.add_middleware(Cors, origins=settings.cors_origins)
+
+
+def _count(context: Context, metrics: Metrics) -> None:
+    """What the rooms that know no metrics are counted by."""
+    catalog = context.catalog
+    context.count_store = lambda outcome: metrics.own.add(line("fileroom_stores_total", outcome=outcome.value))
+    metrics.watch(line("fileroom_catalog_connections", state="idle"), lambda: catalog.idle)
+    metrics.watch(line("fileroom_catalog_connections", state="busy"), lambda: catalog.busy)
+    metrics.watch("fileroom_storage_free_bytes", context.blobs.free_bytes, shared=True)
 
 
 def _checks(context: Context) -> dict[str, health.Check]:

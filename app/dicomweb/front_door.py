@@ -16,11 +16,11 @@ from app.errors import FileroomError
 
 
 class FrontDoor:
-    """ASGI application: routes of `routers` below `prefix` at once, anything else by `app`."""
+    """ASGI middleware of `owner`: routes of `routers` below `prefix` at once, anything else by `app`."""
 
-    def __init__(self, app: FastAPI, prefix: str, routers: Sequence[APIRouter]) -> None:
-        self._app: ASGIApp = app
-        self._state_owner = app
+    def __init__(self, app: ASGIApp, owner: FastAPI, prefix: str, routers: Sequence[APIRouter]) -> None:
+        self._app = app
+        self._owner = owner
         self._prefix = f"{prefix}/"
         self._table: dict[tuple[str, str], tuple[Handler, tuple[str, ...]]] = {}
         for router in routers:
@@ -41,7 +41,7 @@ class FrontDoor:
             await self._app(scope, receive, send)
             return
         handler, scope["path_params"] = found
-        scope["app"] = self._state_owner
+        scope["app"] = self._owner
         try:
             response = await handler(Request(scope, receive, send))
         except FileroomError as error:
