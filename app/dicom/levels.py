@@ -41,11 +41,13 @@ IMPLICIT_LE = Encoding(False, "<")
 class DataSet:
     """A data set under way. `hits` are its elements so far, `end` is absolute."""
 
-    __slots__ = ("_index", "_indexed", "_scope", "charset", "encoding", "end", "hits", "memory", "parent")
+    __slots__ = ("_index", "_indexed", "_scope", "charset", "encoding", "end", "hits", "mark", "memory", "parent")
 
     def __init__(self, end: int, encoding: Encoding, charset: Charset, scope: str, parent: DataSet | None) -> None:
         self.end = end
         self.parent = parent
+        self.mark = 0
+        """How many numbers had been deferred before it."""
         self.encoding = encoding
         self._scope = scope
         self.hits: list[Prepared] = []

@@ -3,8 +3,6 @@ places in one pass over the bytes as they come. It never holds pixel data; any b
 
 from __future__ import annotations
 
-import re
-
 from app.dicom import attributes
 from app.dicom.dictionary import PIXEL_REPRESENTATION
 from app.dicom.filestart import PREAMBLE, SNIFF, FileStart, MetaReader, begins_data_set, meta_at, settle
@@ -13,8 +11,9 @@ from app.dicom.header import FrameIndex, Header, HeaderWarning
 from app.dicom.inflate import Inflater
 from app.dicom.levels import MOST_FAULTS
 from app.dicom.limits import DEFAULT, Limits
-from app.dicom.prepared import INSTANCE, SERIES, STUDY, Prepared, path_of, prepare
+from app.dicom.prepared import INSTANCE, SERIES, STUDY, path_of
 from app.dicom.scanner import IDENTIFIERS, Scanner
+from app.dicom.signs import fill_gaps, settle_signs
 from app.dicom.transfer_syntaxes import ENCAPSULATED_UNCOMPRESSED, TRANSFER_SYNTAXES, transfer_syntax
 from app.dicom.uid import is_uid
 from app.errors import FileroomError, Unreadable
@@ -22,7 +21,6 @@ from app.errors import FileroomError, Unreadable
 _STUDY_UID, _SERIES_UID, _SOP_UID, _SOP_CLASS = 0x0020000D, 0x0020000E, 0x00080018, 0x00080016
 _OPENING = PREAMBLE + 4
 _UNEXPECTED = "the data set cannot be read"
-_DEFERRED = re.compile(rb"\x02([0-9]+)\x02")
 _INDEXED = attributes.INDEXED
 
 
@@ -132,9 +130,11 @@ class HeaderReader:
 
     def _header(self, scanner: Scanner, offset: int) -> Header:
         hits, in_order = scanner.top.ordered()
-        if scanner.deferred:
-            hits = _settle_signs(scanner, hits)
         faults = self._start.faults + scanner.faults
+        if scanner.deferred:
+            settle_signs(scanner.deferred, scanner.top.text_of(PIXEL_REPRESENTATION))
+            hits, wrong = fill_gaps(scanner.deferred, hits)
+            faults.extend(wrong)
         if not in_order:
             faults.append(("", "elements out of order"))
         texts = {}
@@ -193,14 +193,3 @@ class HeaderReader:
         if fault:
             faults.append((path_of(index.tag), fault))
         return index
-
-
-def _settle_signs(scanner: Scanner, hits: list[Prepared]) -> list[Prepared]:
-    """Put in the numbers that waited for Pixel Representation."""
-    vr = "SS" if scanner.top.text_of(PIXEL_REPRESENTATION) not in (None, "", "0") else "US"
-    ready = [prepare(tag, vr, value, scanner.top.charset, order) for tag, value, order in scanner.deferred]
-
-    def member(found: re.Match[bytes]) -> bytes:
-        return ready[int(found[1])][0]
-
-    return [(_DEFERRED.sub(member, hit[0]), *hit[1:]) if b"\x02" in hit[0] else hit for hit in hits]

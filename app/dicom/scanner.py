@@ -7,13 +7,14 @@ from __future__ import annotations
 import struct
 
 from app.dicom.charsets import DEFAULT, charset_of
-from app.dicom.dictionary import SIGNED_OR_NOT, standard_vr
+from app.dicom.dictionary import PIXEL_REPRESENTATION, SIGNED_OR_NOT, standard_vr
 from app.dicom.elements import BINARY, LONG, SHORT, WORD
 from app.dicom.frames import PEEK, PIXEL_TAGS, Fragments, begins_codestream
 from app.dicom.header import BULK_MARK, BulkPlace
 from app.dicom.levels import ENDLESS, IMPLICIT_LE, MOST_FAULTS, DataSet, Encoding, Sequence
 from app.dicom.limits import Limits
 from app.dicom.prepared import LONGEST, LONGEST_SEQUENCE, MEMORIES, Key, Prepared, head, path_of, prepare
+from app.dicom.signs import Deferred, gap, settle_signs
 from app.dicom.stepper import Step, Stepper
 from app.dicom.uid import require_uid
 from app.errors import LimitExceeded, Unreadable
@@ -54,8 +55,7 @@ class Scanner(Stepper):
         """Native pixel data: tag, bytes in a word, offset, length."""
         self.fragments: Fragments | None = None
         self.extended = {_EXTENDED_OFFSETS: b"", _EXTENDED_LENGTHS: b""}
-        self.deferred: list[tuple[int, bytes, str]] = []
-        """Tag, value and byte order of numbers that a later Pixel Representation makes signed or not."""
+        self.deferred: list[Deferred] = []
         self._scope = f" {limits.inline_value} {limits.text_value}"
         self.top = self._level = DataSet(ENDLESS, encoding, DEFAULT, self._scope, None)
         self._above: list[tuple[DataSet, Sequence]] = []
@@ -244,8 +244,8 @@ class Scanner(Stepper):
         """An element that stands whole in `raw`; its VR may have come from its context."""
         if vr == SIGNED_OR_NOT:
             self._pin()
-            self.deferred.append((tag, raw[header:], self._level.encoding.order))
-            return b"\x02%d\x02" % (len(self.deferred) - 1), tag, head(tag, "US")[1], None, (), 0, 0
+            self.deferred.append(Deferred(self._path(), tag, raw[header:], self._level.encoding.order))
+            return gap(len(self.deferred) - 1), tag, head(tag, "US")[1], None, (), 0, 0
         key: Key = raw if standard_vr(tag) == vr else (vr, raw)
         return self._level.memory.elements.get(key) or self._fresh(tag, vr, raw, header, pos, key)
 
@@ -390,12 +390,15 @@ class Scanner(Stepper):
                 encoding = Encoding(False, encoding.order)
         item_end = ENDLESS if length == _UNDEFINED else self._base + pos + 8 + length
         self._level = DataSet(item_end, encoding, level.charset, self._scope, level)
+        self._level.mark = len(self.deferred)
         self._resume()
         return pos + 8
 
     def _close_item(self) -> None:
         level, sequence = self._above[-1]
         self._elements += len(self._level.hits)
+        if self.deferred:
+            settle_signs(self.deferred[self._level.mark :], self._level.text_of(PIXEL_REPRESENTATION))
         sequence.add(self._level)
         self._level = level
         self._step = self._items
