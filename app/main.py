@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 
 from app.archive.context import Context
 from app.archive.store import Storekeeper
@@ -13,6 +14,7 @@ from app.blobs.local import LocalBlobStore
 from app.catalog.engine import Catalog
 from app.dicomweb import delete, faults, qido, stow, wado
 from app.dicomweb.cors import Cors
+from app.dicomweb.description import Described
 from app.dicomweb.front_door import FrontDoor
 from app.errors import BlobStoreFailed, FileroomError
 from app.security.guard import Guard
@@ -60,7 +62,7 @@ def create_app(settings: Settings, database_url: str = "", metrics: Metrics | No
         await keeper.drain()
         await context.catalog.close()
 
-    app = FastAPI(title="Fileroom", version="0.1.0", lifespan=lifespan, redirect_slashes=False)
+    app = Described(title="Fileroom", version="0.1.0", lifespan=lifespan, redirect_slashes=False)
     app.state.context = context
     app.state.settings = settings
     app.add_exception_handler(FileroomError, faults.answer_fault)
@@ -71,7 +73,7 @@ def create_app(settings: Settings, database_url: str = "", metrics: Metrics | No
     app.add_route("/healthz", health.healthz, methods=["GET"])
     app.add_route("/readyz", health.readyz(_checks(context)), methods=["GET"])
     app.add_route("/metrics", metrics.endpoint, methods=["GET"])
-    check_routes(app.routes)
+    check_routes(iter_route_contexts(app.routes))
     _guard(app, settings, context, metrics)
     return app
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ BEGIN, END = "<!-- settings -->", "<!-- /settings -->"
 
 def openapi() -> dict[str, Any]:
     """The OpenAPI document of the archive with default settings."""
-    return create_app(Settings.model_construct(), "postgresql://localhost/fileroom").openapi()
+    with tempfile.TemporaryDirectory() as folder:
+        return create_app(Settings.model_construct(data=Path(folder)), "postgresql://localhost/fileroom").openapi()
 
 
 def settings_table() -> str:

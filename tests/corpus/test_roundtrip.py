@@ -22,7 +22,8 @@ REFUSALS = Path(__file__).with_name("refusals.csv")
 UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 IMPLICIT_LE, EXPLICIT_BE = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
 STORED, STORED_WITH_WARNINGS = 200, 202
-REFERENCED, FAILED, FAILURE_REASON, WARNING_REASON = "00081199", "00081198", "00081197", "00081196"
+REFERENCED, FAILED, OTHER_FAILURES = "00081199", "00081198", "0008119A"
+FAILURE_REASON, WARNING_REASON = "00081197", "00081196"
 BREAKS_THE_STANDARD = 0xB007
 
 
@@ -162,7 +163,7 @@ def test_every_other_file_is_refused_as_the_table_says(visits: dict[str, Visit])
     for name, refusal in refusals().items():
         if name in visits:
             seen = visits[name]
-            items = seen.receipt.get(FAILED, {}).get("Value", [])
+            items = [item for key in (FAILED, OTHER_FAILURES) for item in seen.receipt.get(key, {}).get("Value", [])]
             reasons = [f"{item[FAILURE_REASON]['Value'][0]:04X}" for item in items]
             if (seen.status, reasons) != (refusal.status, [refusal.reason]):
                 wrong[name] = (seen.status, reasons)

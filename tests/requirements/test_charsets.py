@@ -31,7 +31,7 @@ MULTI_BYTE = ("87", "159", "149")
 TERMS = [row["defined_term"] for row in rows("charsets.csv")]
 
 
-@pytest.mark.parametrize(("number", "term"), enumerate(TERMS), ids=TERMS)
+@pytest.mark.parametrize(("number", "term"), list(enumerate(TERMS)), ids=TERMS)
 def test_a_name_in_it_is_found_and_read(client: httpx.Client, number: int, term: str) -> None:
     matched = re.search(r"IR (\d+)", term.replace("_", " "))
     assert matched is not None
