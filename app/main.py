@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
+from starlette.exceptions import HTTPException
 
 from app.archive.context import Context
 from app.archive.store import Storekeeper
@@ -66,6 +67,7 @@ def create_app(settings: Settings, database_url: str = "", metrics: Metrics | No
     app.state.context = context
     app.state.settings = settings
     app.add_exception_handler(FileroomError, faults.answer_fault)
+    app.add_exception_handler(HTTPException, faults.answer_router)
     routers = [module.router for module in (stow, qido, wado, delete)]
     for router in routers:
         app.include_router(router, prefix=DICOMWEB_ROOT)
@@ -73,16 +75,18 @@ def create_app(settings: Settings, database_url: str = "", metrics: Metrics | No
     app.add_route("/healthz", health.healthz, methods=["GET"])
     app.add_route("/readyz", health.readyz(_checks(context)), methods=["GET"])
     app.add_route("/metrics", metrics.endpoint, methods=["GET"])
-    check_routes(iter_route_contexts(app.routes))
     _guard(app, settings, context, metrics)
     return app
 
 
 def _guard(app: FastAPI, settings: Settings, context: Context, metrics: Metrics) -> None:
     """What every request passes, from the inside out: who may, how it went, which pages may read it."""
+    routes = list(iter_route_contexts(app.routes))
+    check_routes(routes)
     identity = TokenHolders(context.catalog) if settings.auth == "token" else Everybody()
     app.add_middleware(Guard, identity=identity, answer=faults.problem, store_body=context.limits.request)
-    app.add_middleware(Observe, metrics=metrics, answer=faults.problem)
+    paths = frozenset(route.path for route in routes if route.path)
+    app.add_middleware(Observe, metrics=metrics, answer=faults.problem, paths=paths)
     if settings.cors_origins:
         app.add_middleware(Cors, origins=settings.cors_origins)
 

@@ -19,9 +19,10 @@ from app.catalog.migrate import prepare
 from app.errors import CannotStart
 from app.serving.listener import Board, addresses, is_loopback, listen
 from app.serving.processes import Child, Processes, call_in_child
-from app.serving.worker import Lifeline, run_worker
+from app.serving.worker import Lifeline, Post, run_worker
 from app.settings import Settings
 from app.telemetry.logging import configure_logging
+from app.telemetry.metrics import Metrics
 
 log = logging.getLogger("fileroom.serve")
 
@@ -138,23 +139,23 @@ def _migrate(url: str) -> None:
 def _processes(settings: Settings, database: _Database, sockets: list[socket.socket]) -> Processes:
     from app.main import create_app, make_context
 
-    app = create_app(settings, database.url)
     count = settings.worker_count
-    board, lifeline = Board(count), Lifeline.make()
+    metrics = Metrics(count + 1)
+    metrics.use(count)
+    app = create_app(settings, database.url, metrics)
+    post = Post(app, settings, metrics, sockets, Board(count), Lifeline.make())
 
     def worker(slot: int) -> Child:
-        def run() -> None:
-            run_worker(app, settings, sockets, slot, board, lifeline)
-
         def died() -> None:
-            board[slot] = -1
+            post.board[slot] = -1
+            metrics.own.add("fileroom_process_restarts_total")
 
-        return Child(f"worker {slot + 1}", run, died)
+        return Child(f"worker {slot + 1}", lambda: run_worker(post, slot), died)
 
     def jobs() -> None:
         from app.commands.jobs import work
 
-        lifeline.hold("fileroom-jobs")
+        post.lifeline.hold("fileroom-jobs")
         for listener in sockets:
             listener.close()
         work(make_context(settings, database.url), settings)
@@ -162,7 +163,7 @@ def _processes(settings: Settings, database: _Database, sockets: list[socket.soc
     children = [worker(slot) for slot in range(count)] + [Child("jobs", jobs, lambda: None)]
     gc.collect()
     gc.freeze()  # the children share what is there now, and their collectors do not touch it
-    return Processes(children, lifeline, count, lambda: _say(_welcome(settings, database, sockets)))
+    return Processes(children, post.lifeline, count, lambda: _say(_welcome(settings, database, sockets)))
 
 
 def _welcome(settings: Settings, database: _Database, sockets: list[socket.socket]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from app.archive.audit import AuditHook, unrecorded
 from app.blobs.base import BlobStore
 from app.catalog.engine import Catalog
 from app.dicom.limits import DEFAULT, Limits
+from app.dicom.status import Outcome
 
 
 @dataclass(slots=True)
@@ -29,3 +31,4 @@ class Context:
     blank_preamble: bool = False
     spool: Path = Path("spool")
     audit: AuditHook = unrecorded
+    count_store: Callable[[Outcome], None] = lambda outcome: None

@@ -37,9 +37,16 @@ class Catalog:
         self._statement_seconds = statement_seconds
         self._idle: list[Any] = []
         self._places = asyncio.Semaphore(size)
+        self.busy = 0
+
+    @property
+    def idle(self) -> int:
+        """Connections that wait for a statement; `busy` is how many run one."""
+        return len(self._idle)
 
     async def _take(self) -> Any:
         await self._places.acquire()
+        self.busy += 1
         try:
             while self._idle:
                 connection = self._idle.pop()
@@ -47,6 +54,7 @@ class Catalog:
                     return connection
             return await asyncpg.connect(self.url, timeout=5, command_timeout=60, server_settings=_SESSION)
         except BaseException as error:
+            self.busy -= 1
             self._places.release()
             if isinstance(error, _DOWN):
                 raise DatabaseDown("the catalog cannot be reached") from error
@@ -57,6 +65,7 @@ class Catalog:
             self._idle.append(connection)
         else:
             connection.terminate()
+        self.busy -= 1
         self._places.release()
 
     @asynccontextmanager

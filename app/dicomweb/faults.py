@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 import orjson
 from fastapi import Request, Response
+from starlette.exceptions import HTTPException
 
 from app.dicom.status import STATUSES, Outcome, outcome_of
 from app.errors import FileroomError
@@ -25,6 +28,13 @@ def problem(error: BaseException) -> Response:
     if outcome is Outcome.NOT_AUTHENTICATED:
         headers["WWW-Authenticate"] = "Bearer"
     return Response(orjson.dumps(body), status.http, headers, "application/problem+json")
+
+
+async def answer_router(request: Request, error: Exception) -> Response:
+    """Exception handler for what the router says: no such path, or not by this method."""
+    assert isinstance(error, HTTPException)
+    body = {"type": "about:blank", "title": HTTPStatus(error.status_code).phrase, "status": error.status_code}
+    return Response(orjson.dumps(body), error.status_code, error.headers, "application/problem+json")
 
 
 async def answer_fault(request: Request, error: Exception) -> Response:

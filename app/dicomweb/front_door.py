@@ -11,7 +11,7 @@ from fastapi import APIRouter, FastAPI, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.dicomweb.faults import problem
-from app.dicomweb.routes import Handler, HotRoute
+from app.dicomweb.routes import HotRoute
 from app.errors import FileroomError
 
 
@@ -22,7 +22,7 @@ class FrontDoor:
         self._app = app
         self._owner = owner
         self._prefix = f"{prefix}/"
-        self._table: dict[tuple[str, str], tuple[Handler, tuple[str, ...]]] = {}
+        self._table: dict[tuple[str, str], tuple[HotRoute, tuple[str, ...]]] = {}
         for router in routers:
             for route in router.routes:
                 if isinstance(route, HotRoute) and _is_regular(route.path):
@@ -32,7 +32,7 @@ class FrontDoor:
         names = tuple(step[1:-1] for step in route.path.split("/") if step.startswith("{"))
         shape = "/".join("*" if step.startswith("{") else step for step in route.path[1:].split("/"))
         for method in route.methods or ():
-            self._table[method, shape] = (route.endpoint, names)
+            self._table[method, shape] = (route, names)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -40,15 +40,16 @@ class FrontDoor:
         if found is None:
             await self._app(scope, receive, send)
             return
-        handler, scope["path_params"] = found
+        route, scope["path_params"] = found
         scope["app"] = self._owner
+        scope["route"] = route
         try:
-            response = await handler(Request(scope, receive, send))
+            response = await route.endpoint(Request(scope, receive, send))
         except FileroomError as error:
             response = problem(error)
         await response(scope, receive, send)
 
-    def _find(self, scope: Scope) -> tuple[Handler, dict[str, str]] | None:
+    def _find(self, scope: Scope) -> tuple[HotRoute, dict[str, str]] | None:
         path: str = scope["path"]
         if not path.startswith(self._prefix) or scope.get("root_path"):
             return None
@@ -58,8 +59,8 @@ class FrontDoor:
         found = self._table.get((scope["method"], "/".join(steps)))
         if found is None:
             return None
-        handler, names = found
-        return handler, dict(zip(names, values, strict=True))
+        route, names = found
+        return route, dict(zip(names, values, strict=True))
 
 
 def _is_regular(path: str) -> bool:

@@ -40,6 +40,8 @@ async def store(request: Request) -> Response:
             receipts = await _store_parts(request, keeper, study, content_type)
     except Disconnected:
         return Response(status_code=400)
+    for receipt in receipts:
+        keeper.context.count_store(receipt.outcome)
     return stow_answer.answer(request, receipts, study)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import os
+import resource
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -18,6 +21,7 @@ import uvicorn
 from app.serving.listener import Acceptor, Board
 from app.serving.protocol import DeadlineProtocol, Pace, check_all
 from app.settings import Settings
+from app.telemetry.metrics import Metrics
 
 SWEEP_SECONDS = 0.5
 _PR_SET_PDEATHSIG = 1
@@ -46,15 +50,27 @@ class Lifeline:
             os._exit(1)
 
 
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What the parent prepared for its workers."""
+
+    app: Any
+    settings: Settings
+    metrics: Metrics
+    sockets: Sequence[socket.socket]
+    board: Board
+    lifeline: Lifeline
+
+
 class _Server(uvicorn.Server):
     """uvicorn's server, with our listener and protocol."""
 
-    def __init__(self, config: uvicorn.Config, settings: Settings, slot: int, board: Board, lifeline: Lifeline) -> None:
+    def __init__(self, config: uvicorn.Config, post: Post, slot: int) -> None:
         super().__init__(config)
-        self._settings = settings
+        self._post = post
         self._slot = slot
-        self._board = board
-        self._lifeline = lifeline
+        settings = post.settings
+        self._pace = Pace(settings.header_seconds, settings.body_seconds, settings.body_min_kib * 1024)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -71,24 +87,23 @@ class _Server(uvicorn.Server):
         acceptor = Acceptor(
             sockets or [],
             self._make_protocol,
-            heavier=lambda: self._board.heavier(self._slot),
-            is_full=lambda: len(self.server_state.connections) >= self._settings.max_connections,
+            heavier=lambda: self._post.board.heavier(self._slot),
+            is_full=lambda: len(self.server_state.connections) >= self._post.settings.max_connections,
         )
         self.servers = [acceptor]  # type: ignore[list-item]
         self._count()
         acceptor.start()
         loop.call_later(SWEEP_SECONDS, self._sweep)
         self.started = True
-        os.write(self._lifeline.ready_write, b".")
+        os.write(self._post.lifeline.ready_write, b".")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._board[self._slot] = -1
+        self._post.board[self._slot] = -1
         await super().shutdown(sockets)
 
     def _make_protocol(self) -> DeadlineProtocol:
-        settings = self._settings
         return DeadlineProtocol(
-            pace=Pace(settings.header_seconds, settings.body_seconds, settings.body_min_kib * 1024),
+            pace=self._pace,
             on_count=self._count,
             config=self.config,
             server_state=self.server_state,
@@ -97,21 +112,21 @@ class _Server(uvicorn.Server):
 
     def _count(self) -> None:
         if not self.should_exit:
-            self._board[self._slot] = len(self.server_state.connections)
+            self._post.board[self._slot] = len(self.server_state.connections)
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
         check_all(self.server_state.connections, loop.time())
+        self._post.metrics.tick()
         loop.call_later(SWEEP_SECONDS, self._sweep)
 
 
-def run_worker(
-    app: Any, settings: Settings, sockets: Sequence[socket.socket], slot: int, board: Board, lifeline: Lifeline
-) -> None:
+def run_worker(post: Post, slot: int) -> None:
     """Serves until SIGTERM, then finishes the requests under way within `shutdown_seconds`."""
-    lifeline.hold(f"fileroom-{slot + 1}")
+    post.lifeline.hold(f"fileroom-{slot + 1}")
+    post.metrics.use(slot)
     config = uvicorn.Config(
-        app,
+        post.app,
         loop="uvloop",
         http=DeadlineProtocol,
         ws="none",
@@ -120,9 +135,17 @@ def run_worker(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=settings.idle_seconds,  # type: ignore[arg-type]
-        timeout_graceful_shutdown=settings.shutdown_seconds,  # type: ignore[arg-type]
+        timeout_keep_alive=post.settings.idle_seconds,  # type: ignore[arg-type]
+        timeout_graceful_shutdown=post.settings.shutdown_seconds,  # type: ignore[arg-type]
     )
-    server = _Server(config, settings, slot, board, lifeline)
+    server = _Server(config, post, slot)
+    post.metrics.watch("fileroom_http_connections", lambda: len(server.server_state.connections))
+    post.metrics.watch("fileroom_process_resident_bytes", _resident_bytes)
+    post.metrics.watch("fileroom_process_cpu_seconds_total", time.process_time)
     with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(server.serve(list(sockets)))
+        runner.run(server.serve(list(post.sockets)))
+
+
+def _resident_bytes() -> float:
+    pages = Path("/proc/self/statm").read_text().split()[1]
+    return int(pages) * resource.getpagesize()

@@ -1,0 +1,64 @@
+"""THE table of who may do what: (methods, path) → scope that a principal needs. What no row names is denied, and a
+route that no row names keeps the archive from starting."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from app.errors import CannotStart
+
+SCOPES = ("read", "write", "delete", "admin")
+PUBLIC = ""
+_STUDY_LEVELS = r"(?:/series/[^/]+(?:/instances/[^/]+)?)?"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`scope` is PUBLIC for what needs no credentials. `stores`: a body may be as long as Store allows."""
+
+    methods: frozenset[str]
+    path: re.Pattern[str]
+    scope: str
+    stores: bool = False
+
+
+def _rule(methods: str, path: str, scope: str, *, stores: bool = False) -> Rule:
+    return Rule(frozenset(methods.split()), re.compile(path), scope, stores)
+
+
+RULES = (
+    # PS3.18: capabilities (8.9), search (10.6), retrieve (10.4)
+    _rule("GET HEAD OPTIONS", r"/dicom-web(?:/.*)?", "read"),
+    # PS3.18 10.5
+    _rule("POST", r"/dicom-web/studies(?:/[^/]+)?", "write", stores=True),
+    # ours
+    _rule("DELETE", rf"/dicom-web/studies/[^/]+{_STUDY_LEVELS}", "delete"),
+    _rule("POST", r"/dicom-web/deletions/[^/]+/undo", "delete"),
+    # about the archive, never about its content
+    _rule("GET HEAD", r"/metrics", "read"),
+    _rule("GET HEAD", r"/healthz|/readyz", PUBLIC),
+    _rule("GET HEAD", r"/docs|/docs/oauth2-redirect|/redoc|/openapi\.json", PUBLIC),
+)
+
+
+def rule_for(method: str, path: str) -> Rule | None:
+    """The first row that names this; None means denied."""
+    for rule in RULES:
+        if method in rule.methods and rule.path.fullmatch(path):
+            return rule
+    return None
+
+
+def check_routes(routes: Iterable[Any]) -> None:
+    """Raises `CannotStart` when a route has a method that no row names."""
+    for route in routes:
+        path = getattr(route, "path", None) or repr(route)
+        methods = getattr(route, "methods", None)
+        if not methods:
+            raise CannotStart(f"app.security.policy cannot judge {path}: it is a mount or a web socket, not a route.")
+        for method in methods:
+            if rule_for(method, path) is None:
+                raise CannotStart(f"app.security.policy has no rule for {method} {path}.")
