@@ -6,6 +6,7 @@ import ast
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
+from itertools import pairwise
 from typing import Any
 
 from pydicom.datadict import dictionary_description
@@ -33,9 +34,10 @@ Generated from the tables that the code runs on (`make openapi`); the sections f
 
 ## 1 Overview
 
-Fileroom is an archive. It offers the Studies Service of PS3.18 (DICOMweb) as an origin server: Store, Search, Retrieve
-and Retrieve Capabilities. It keeps the bytes that it receives (Level 2, full): no element is discarded or coerced, the
-preamble is kept, nothing is transcoded when it is stored. Resources that PS3.18 does not have are marked *ours*.
+Fileroom is an archive. It offers the Studies Service of PS3.18 (DICOMweb) as an origin server: Store, Search,
+Retrieve and Retrieve Capabilities. It keeps the bytes that it receives (Level 2, full): no element is discarded or
+coerced, the preamble is kept, nothing is transcoded when it is stored. Resources that PS3.18 does not have are marked
+*ours*.
 
 ### 1.1 Supported SOP classes
 
@@ -43,8 +45,9 @@ Every Storage SOP Class is stored, those without a name in PS3.6 and private one
 
 ### 1.2 Character sets
 
-Every Specific Character Set of PS3.3 C.12.1.1.2 and C.12.1.1.3, with code extensions (ISO 2022 escape sequences). A text
-that does not decode in its declared character set is stored as received, with warning B007. Answers are in UTF-8.
+Every Specific Character Set of PS3.3 C.12.1.1.2 and C.12.1.1.3, with code extensions (ISO 2022 escape sequences). A
+text that does not decode in its declared character set is stored as received, with warning B007. Answers are in
+UTF-8.
 
 ## 2 Services
 
@@ -56,10 +59,11 @@ Paths are below the DICOMweb root, `/dicom-web`.
 
 ### 2.2 Search: attributes with a column of their own
 
-Any other attribute of the patient, study or series ({others} are known by name, private ones too) can be matched as well,
-within series and studies; sequences by the path of their tags. Matching follows PS3.4 C.2.2.2: single value, list of UID,
-wildcard, range, sequence, universal; `emptyvaluematching` and `multiplevaluematching` are supported. Names match without
-regard to case and accents in each of their component groups; all other text is case-sensitive unless set otherwise.
+Any other attribute of the patient, study or series ({others} are known by name, private ones too) can be matched as
+well, within series and studies; sequences by the path of their tags. Matching follows PS3.4 C.2.2.2: single value,
+list of UID, wildcard, range, sequence, universal; `emptyvaluematching` and `multiplevaluematching` are supported.
+Names match without regard to case and accents in each of their component groups; all other text is case-sensitive
+unless set otherwise.
 
 {attributes}
 
@@ -69,9 +73,9 @@ regard to case and accents in each of their component groups; all other text is 
 
 ### 2.4 Transfer syntaxes
 
-All are stored as received; so are private ones. *Named only*: the object leaves in this transfer syntax when the request
-names it, else as Explicit VR Little Endian (PS3.18 8.7.3). *As stored*: leaves as stored when no transfer syntax was named
-(8.7.3.4).
+All are stored as received; so are private ones. *Named only*: the object leaves in this transfer syntax when the
+request names it, else as Explicit VR Little Endian (PS3.18 8.7.3). *As stored*: leaves as stored when no transfer
+syntax was named (8.7.3.4).
 
 {syntaxes}
 
@@ -90,14 +94,14 @@ Enforced before anything is allocated; a refusal names the limit. Lengths are in
 
 ## 5 Security
 
-Without credentials the archive listens on a loopback address only. API tokens (`Authorization: Bearer`) carry the scopes
-read, write, delete and admin. What a principal may not see looks as if it did not exist.
+Without credentials the archive listens on a loopback address only. API tokens (`Authorization: Bearer`) carry the
+scopes read, write, delete and admin. What a principal may not see looks as if it did not exist.
 
 ## 6 Extensions
 
 Resources marked *ours* in 2.1: delete and its undo, and the search for patients. In the OpenAPI document they carry
-`x-fileroom-extension`. Store takes Implicit VR Little Endian and Explicit VR Big Endian, which PS3.18 8.7.3 keeps out of web
-services; Retrieve answers them when they are named.
+`x-fileroom-extension`. Store takes Implicit VR Little Endian and Explicit VR Big Endian, which PS3.18 8.7.3 keeps out
+of web services; Retrieve answers them when they are named.
 """
 
 
@@ -166,7 +170,7 @@ def _limits() -> Iterator[Sequence[str]]:
     body = next(node for node in ast.parse(inspect.getsource(limits)).body if isinstance(node, ast.ClassDef)).body
     meanings = {
         field.target.id: text.value.value
-        for field, text in zip(body, body[1:], strict=False)
+        for field, text in pairwise(body)
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
         if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
     }

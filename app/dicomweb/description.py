@@ -45,7 +45,8 @@ class Described(FastAPI):
 
 
 def _complete(path: str, operation: dict[str, Any]) -> None:
-    """Adds the parameters of the path, and the answer to whatever goes wrong."""
+    """Adds the parameters of the path, and the answer to whatever goes wrong; names each tag once."""
+    operation["tags"] = list(dict.fromkeys(operation.get("tags", ())))
     parameters = operation.setdefault("parameters", [])
     known = {parameter["name"] for parameter in parameters if parameter["in"] == "path"}
     for name in re.findall(r"{(\w+)}", path):

@@ -137,6 +137,7 @@ def _document(level: Level, named: Iterable[str]) -> dict[str, object]:
             "200": {"description": "Results", "content": {offer.accept: {} for offer in _OFFERS}},
             "204": {"description": "No results"},
         },
+        **({"x-fileroom-extension": True} if level == "PATIENT" else {}),
     }
 
 
