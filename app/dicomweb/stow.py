@@ -15,6 +15,7 @@ from app.dicomweb import routes, stow_answer, stow_metadata
 from app.dicomweb.multipart import ContentType, MultipartReader, boundary_of, parse_content_type
 from app.dicomweb.stow_body import Disconnected, body_chunks
 from app.errors import BadRequest, FileroomError, UnsupportedMediaType
+from app.failpoints import Failpoint, hit
 
 router = routes.router(tags=["Store (PS3.18 10.5)"])
 
@@ -42,6 +43,7 @@ async def store(request: Request) -> Response:
         return Response(status_code=400)
     for receipt in receipts:
         keeper.context.count_store(receipt.outcome)
+    hit(Failpoint.STORE_ANSWERED)
     return stow_answer.answer(request, receipts, study)
 
 
