@@ -33,7 +33,7 @@ _BUSY = (
 def addresses(host: str, port: int) -> list[tuple[int, str]]:
     """(family, numeric address) of every address that `host` means; raises `CannotStart`."""
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise CannotStart(f"FILEROOM_HTTP_HOST={host} is no address of this machine: {error.strerror}.") from error
     return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))

@@ -1,0 +1,316 @@
+"""`fileroom serve`: what it says, who may reach it, how it spreads clients, and how it ends."""
+
+from __future__ import annotations
+
+import collections
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.errors import CannotStart
+from app.serve import check_exposure
+from app.settings import Settings
+from tests.support.archive import ROOT, RunningArchive, free_port, start_archive
+
+
+def get(connection: http.client.HTTPConnection, path: str) -> http.client.HTTPResponse:
+    connection.request("GET", path)
+    answer = connection.getresponse()
+    answer.read()
+    return answer
+
+
+def refusal(data: Path, **environment: str) -> tuple[int, str]:
+    """Exit status and message of a `fileroom serve` that must not start."""
+    own = {"FILEROOM_DATA": str(data), "FILEROOM_HTTP_PORT": str(free_port())}
+    done = subprocess.run(
+        [sys.executable, "-m", "app.cli", "serve"],
+        cwd=ROOT,
+        env=dict(os.environ) | own | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+def test_start_says_what_listens_where_and_how_to_go_on(archive: RunningArchive) -> None:
+    for words in (
+        f"{archive.url}/dicom-web",
+        str(archive.data),
+        "embedded PostgreSQL 18",
+        "everybody on this machine",
+        "curl -H 'Content-Type: application/dicom' --data-binary",
+        "Stop with Ctrl-C",
+    ):
+        assert words in archive.log
+
+
+def test_all_processes_together_are_small(archive: RunningArchive) -> None:
+    idle = sum(process.memory_full_info().pss for process in archive.processes())
+    assert idle <= 350 << 20, f"{idle >> 20} MiB"
+
+
+def test_kept_alive_clients_spread_over_the_workers(archive: RunningArchive) -> None:
+    clients = [http.client.HTTPConnection("127.0.0.1", archive.port) for _ in range(8)]
+    prefixes = collections.Counter(
+        get(client, "/healthz").headers["X-Request-ID"].partition("-")[0] for client in clients
+    )
+    for client in clients:
+        client.close()
+    assert len(prefixes) == 2
+    assert min(prefixes.values()) >= 3
+
+
+def test_metrics_add_up_over_the_workers(archive: RunningArchive) -> None:
+    def answered() -> float:
+        client = http.client.HTTPConnection("127.0.0.1", archive.port)
+        client.request("GET", "/metrics")
+        text = client.getresponse().read().decode()
+        client.close()
+        wanted = 'fileroom_http_requests_total{method="GET",route="/healthz",status="200"} '
+        return sum(float(line.removeprefix(wanted)) for line in text.splitlines() if line.startswith(wanted))
+
+    before = answered()
+    clients = [http.client.HTTPConnection("127.0.0.1", archive.port) for _ in range(6)]
+    for client in clients:
+        get(client, "/healthz")
+    assert answered() - before == 6
+    for client in clients:
+        client.close()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", ""])
+def test_without_authentication_only_loopback_is_served(host: str) -> None:
+    with pytest.raises(CannotStart, match="FILEROOM_AUTH=none"):
+        check_exposure(Settings(http_host=host))
+    check_exposure(Settings(http_host=host, auth="token"))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
+def test_loopback_needs_no_authentication(host: str) -> None:
+    check_exposure(Settings(http_host=host))
+
+
+def test_a_name_counts_as_the_addresses_it_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in ("127.0.0.1", "192.0.2.7")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: answers)
+    with pytest.raises(CannotStart, match=r"archive\.example is 192\.0\.2\.7"):
+        check_exposure(Settings(http_host="archive.example"))
+
+
+def test_exposed_archive_is_refused_in_words(tmp_path: Path) -> None:
+    status, message = refusal(tmp_path / "data", FILEROOM_HTTP_HOST="0.0.0.0")
+    assert status == 2
+    assert "fileroom token create" in message
+    assert "Traceback" not in message
+
+
+def test_taken_port_and_taken_folder_are_refused_in_words(archive: RunningArchive, tmp_path: Path) -> None:
+    status, message = refusal(tmp_path / "data", FILEROOM_HTTP_PORT=str(archive.port))
+    assert (status, f"port {archive.port}: Address already in use" in message) == (2, True), message
+    status, message = refusal(archive.data)
+    assert (status, "Another Fileroom serves the data folder" in message) == (2, True), message
+
+
+def test_wrong_setting_is_named(tmp_path: Path) -> None:
+    status, message = refusal(tmp_path / "data", FILEROOM_WORKERS="many")
+    assert (status, "FILEROOM_WORKERS: " in message) == (2, True), message
+
+
+def test_system_database_is_used_when_named(database_url: str, tmp_path: Path) -> None:
+    running = start_archive(tmp_path / "data", FILEROOM_DATABASE_URL=database_url)
+    try:
+        assert running.status("/dicom-web/studies") in (200, 204)
+        assert not (tmp_path / "data" / "postgres").exists()
+    finally:
+        assert running.stop() == 0
+
+
+@pytest.fixture
+def own_archive(database_url: str, tmp_path: Path) -> Iterator[RunningArchive]:
+    """An archive that a test may end."""
+    running = start_archive(tmp_path / "data", FILEROOM_DATABASE_URL=database_url, FILEROOM_SHUTDOWN_SECONDS="5")
+    yield running
+    running.stop()
+
+
+def begin_upload(port: int, length: int) -> socket.socket:
+    upload = socket.create_connection(("127.0.0.1", port))
+    head = "POST /dicom-web/studies HTTP/1.1\r\nHost: x\r\nContent-Type: application/dicom\r\n"
+    upload.sendall(f"{head}Content-Length: {length}\r\n\r\n".encode() + bytes(length // 2))
+    time.sleep(0.2)
+    return upload
+
+
+def test_G18_a_request_under_way_is_finished(own_archive: RunningArchive) -> None:
+    upload = begin_upload(own_archive.port, 1000)
+    own_archive.kill(signal.SIGTERM)
+    time.sleep(0.5)
+    assert own_archive.status("/healthz") == 0, "new connections are refused"
+    upload.sendall(bytes(500))
+    answer = upload.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 409 "), "nothing but zeros is no DICOM, and that is said"
+    own_archive.process.wait(5)
+    assert own_archive.process.returncode == 0
+
+
+def test_G18_shutdown_has_an_end(own_archive: RunningArchive) -> None:
+    upload = begin_upload(own_archive.port, 1000)
+    started = time.monotonic()
+    own_archive.kill(signal.SIGTERM)
+    own_archive.process.wait(12)
+    assert 4 < time.monotonic() - started < 9
+    assert own_archive.process.returncode == 0
+    upload.close()
+
+
+def test_G18_a_second_signal_ends_at_once(own_archive: RunningArchive) -> None:
+    upload = begin_upload(own_archive.port, 1000)
+    own_archive.kill(signal.SIGINT)
+    time.sleep(0.5)
+    assert own_archive.process.poll() is None
+    started = time.monotonic()
+    own_archive.kill(signal.SIGINT)
+    own_archive.process.wait(5)
+    assert time.monotonic() - started < 2
+    upload.close()
+
+
+def test_G16_connections_over_the_cap_are_refused_and_freed(database_url: str, tmp_path: Path) -> None:
+    running = start_archive(
+        tmp_path / "data",
+        FILEROOM_DATABASE_URL=database_url,
+        FILEROOM_WORKERS="1",
+        FILEROOM_MAX_CONNECTIONS="20",
+    )
+    try:
+        time.sleep(0.3)
+        held = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(20)]
+        time.sleep(0.3)
+        for _ in range(5):
+            extra = socket.create_connection(("127.0.0.1", running.port))
+            extra.settimeout(5)
+            answer = extra.recv(4096)
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"retry-after: 5" in answer
+            extra.close()
+        for connection in held:
+            connection.close()
+        time.sleep(0.3)
+        assert running.status("/readyz") == 200
+    finally:
+        running.stop()
+
+
+class SlowClients:
+    """Stalled headers, dribbled bodies and readers that do not read."""
+
+    def __init__(self, port: int, headers: int, bodies: int) -> None:
+        self.sockets = [socket.create_connection(("127.0.0.1", port)) for _ in range(headers + bodies)]
+        for number, connection in enumerate(self.sockets[:headers]):
+            if number % 3:
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHo")
+        self._bodies = self.sockets[headers:]
+        for connection in self._bodies:
+            connection.sendall(b"POST /dicom-web/studies HTTP/1.1\r\nHost: x\r\nContent-Type: application/dicom\r\n")
+            connection.sendall(b"Content-Length: 1000000\r\n\r\n" + bytes(200))
+
+    def dribble(self) -> None:
+        for connection in self._bodies:
+            try:
+                connection.send(b"\0")
+            except OSError:
+                continue
+
+    def left(self, port: int) -> int:
+        mine = {connection.getsockname()[1] for connection in self.sockets}
+        return sum(
+            1
+            for found in psutil.net_connections("tcp4")
+            if found.laddr
+            and found.laddr.port == port
+            and found.raddr
+            and found.raddr.port in mine
+            and found.status in ("ESTABLISHED", "CLOSE_WAIT")
+            and found.pid
+        )
+
+    def close(self) -> None:
+        for connection in self.sockets:
+            connection.close()
+
+
+def test_G16_slow_clients_are_cut_and_others_do_not_notice(database_url: str, tmp_path: Path) -> None:
+    running = start_archive(
+        tmp_path / "data",
+        FILEROOM_DATABASE_URL=database_url,
+        FILEROOM_HEADER_SECONDS="2",
+        FILEROOM_BODY_SECONDS="2",
+    )
+    slow = SlowClients(running.port, headers=300, bodies=50)
+    try:
+        time.sleep(0.5)
+        assert slow.left(running.port) == 350
+        waits = []
+        deadline = time.monotonic() + 8
+        while slow.left(running.port) and time.monotonic() < deadline:
+            slow.dribble()
+            started = time.monotonic()
+            assert running.status("/healthz") == 200
+            waits.append(time.monotonic() - started)
+            time.sleep(0.1)
+        assert slow.left(running.port) == 0
+        assert sorted(waits)[len(waits) // 2] < 0.25
+        assert running.status("/readyz") == 200
+    finally:
+        slow.close()
+        running.stop()
+
+
+def test_G16_endless_header_is_cut(archive: RunningArchive) -> None:
+    with socket.create_connection(("127.0.0.1", archive.port)) as connection:
+        connection.settimeout(5)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\n")
+        time.sleep(0.1)
+        answer = b""
+        try:
+            for _ in range(200):
+                connection.sendall(b"X-Filler: " + b"a" * 1000 + b"\r\n")
+            answer = connection.recv(4096)
+        except ConnectionError:
+            return
+        assert answer == b"" or answer.startswith(b"HTTP/1.1 431 ")
+
+
+def test_pipelined_and_concurrent_requests_are_answered(archive: RunningArchive) -> None:
+    statuses: list[int] = []
+
+    def ask() -> None:
+        client = http.client.HTTPConnection("127.0.0.1", archive.port)
+        statuses.extend(get(client, "/healthz").status for _ in range(20))
+        client.close()
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 160
+    with socket.create_connection(("127.0.0.1", archive.port)) as connection:
+        connection.settimeout(5)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+        received = b""
+        while received.count(b"HTTP/1.1 200 ") < 3:
+            received += connection.recv(65536)
