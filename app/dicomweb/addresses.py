@@ -75,7 +75,14 @@ def _path(scope: Mapping[str, Any]) -> str:
 @lru_cache(256)
 def _address(scheme: str, host: str, own: str, prefix: str, path: str) -> str:
     scheme = scheme.lower() if scheme.lower() in _PLAIN_PORT else "http"
-    host = host if _HOST.fullmatch(host) else own
+    if _HOST.fullmatch(host) is None or _is_own_without_port(host, own):
+        host = own
     if _PREFIX.fullmatch(prefix) is None:
         prefix = ""
     return f"{scheme}://{host.removesuffix(_PLAIN_PORT[scheme])}{prefix}{path}"
+
+
+def _is_own_without_port(host: str, own: str) -> bool:
+    """Whether a Host header names our own address and leaves out the port, as dicomweb-client's does."""
+    address = own.rpartition(":")[0]
+    return bool(address) and (host == address or (host == "localhost" and address in ("127.0.0.1", "[::1]", "::1")))

@@ -22,6 +22,11 @@ REFUSALS = Path(__file__).with_name("refusals.csv")
 UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 IMPLICIT_LE, EXPLICIT_BE = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
 STORED, STORED_WITH_WARNINGS = 200, 202
+BROKEN_OFF = {
+    "open/pydicom/pydicom/test_files/MR_truncated.dcm",
+    "open/pydicom/pydicom/test_files/rtplan_truncated.dcm",
+}
+"""Files that end inside an element: half a transfer must not pass for an instance."""
 REFERENCED, FAILED, OTHER_FAILURES = "00081199", "00081198", "0008119A"
 FAILURE_REASON, WARNING_REASON = "00081197", "00081196"
 BREAKS_THE_STANDARD = 0xB007
@@ -46,7 +51,7 @@ class Visit:
     found: int = 0
     named: bytes = b""
     starred: bytes = b""
-    others: dict[str, int] = field(default_factory=dict)
+    reads: dict[str, int] = field(default_factory=dict)
 
 
 def refusals() -> dict[str, Refusal]:
@@ -69,33 +74,47 @@ def store(root: str, path: Path) -> tuple[int, dict[str, Any]]:
     return status, json.loads(body) if body else {}
 
 
+def path_of(facts: dict[str, str]) -> str:
+    """The resource of the instance."""
+    study, series, instance = (facts[level].strip(" \0") for level in ("study_uid", "series_uid", "sop_uid"))
+    return f"/studies/{study}/series/{series}/instances/{instance}"
+
+
 def visit(client: httpx.Client, file: CorpusFile) -> Visit:
-    """Stores one file and reads it back in every way that must work before a twin of it is sent."""
+    """Stores one file and reads it back in every way that must work before a twin of it is sent.
+
+    An earlier twin is deleted first: the same data set under another file meta is no new version."""
+    if file.facts["shares_sop_uid"] and addressable(file.facts):
+        client.delete(path_of(file.facts))
     status, receipt = store(str(client.base_url).rstrip("/"), file.path)
     seen = Visit(status, receipt)
     if status not in (STORED, STORED_WITH_WARNINGS):
         return seen
-    study, series, instance = (file.facts[level].strip(" \0") for level in ("study_uid", "series_uid", "sop_uid"))
+    path = path_of(file.facts)
+    collection, _, instance = path.rpartition("/")
     query = {"SOPInstanceUID": instance, "includefield": "AvailableTransferSyntaxUID"}
-    found = client.get(f"/studies/{study}/series/{series}/instances", params=query)
+    found = client.get(collection, params=query)
     results = found.json() if found.content else []
     seen.found = len(results)
-    if not results:
-        return seen
-    seen.syntax = results[0]["00083002"]["Value"][0]
-    path = f"/studies/{study}/series/{series}/instances/{instance}"
-    named = client.get(path, headers={"Accept": f"application/dicom; transfer-syntax={seen.syntax}"})
-    starred = client.get(path, headers={"Accept": "application/dicom; transfer-syntax=*"})
-    seen.named, seen.starred = named.content, starred.content
-    seen.others = {"named": named.status_code, "starred": starred.status_code}
-    for name, accept in (
-        ("metadata", "application/dicom+json"),
-        ("metadata", "multipart/related; type=application/dicom+xml"),
-    ):
-        seen.others[f"{name} {accept}"] = client.get(f"{path}/{name}", headers={"Accept": accept}).status_code
-    seen.others["frames/1"] = client.get(f"{path}/frames/1").status_code
-    seen.others["plain"] = client.get(path).status_code
+    if results:
+        seen.syntax = results[0]["00083002"]["Value"][0]
+        read(client, path, seen)
     return seen
+
+
+def read(client: httpx.Client, path: str, seen: Visit) -> None:
+    """Every way to read one instance."""
+    requests = {
+        "named": (path, f"application/dicom; transfer-syntax={seen.syntax}"),
+        "starred": (path, "application/dicom; transfer-syntax=*"),
+        "plain": (path, "*/*"),
+        "json": (f"{path}/metadata", "application/dicom+json"),
+        "xml": (f"{path}/metadata", "multipart/related; type=application/dicom+xml"),
+        "frame": (f"{path}/frames/1", "*/*"),
+    }
+    answers = {name: client.get(address, headers={"Accept": accept}) for name, (address, accept) in requests.items()}
+    seen.named, seen.starred = answers["named"].content, answers["starred"].content
+    seen.reads = {name: answer.status_code for name, answer in answers.items()}
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +124,7 @@ def visits(corpus: list[CorpusFile], tmp_path_factory: pytest.TempPathFactory) -
     with httpx.Client(base_url=archive.root, timeout=60) as client:
         seen = {file.name: visit(client, file) for file in corpus}
     archive.stop()
+    assert "Traceback" not in archive.log
     return seen
 
 
@@ -115,10 +135,11 @@ def kept(corpus: list[CorpusFile], visits: dict[str, Visit]) -> list[tuple[Corpu
     return [(file, visits[file.name]) for file in corpus if file.name not in table]
 
 
-def test_the_table_names_the_files_without_uids_and_no_others() -> None:
+def test_the_table_names_the_files_without_uids_and_those_that_break_off() -> None:
     with CATALOGUE.open(newline="", encoding="utf8") as file:
         unaddressable = {row["path"] for row in csv.DictReader(file) if not addressable(row)}
-    assert set(refusals()) == unaddressable
+    assert set(refusals()) - unaddressable == BROKEN_OFF
+    assert unaddressable <= set(refusals())
     assert all(refusal.why for refusal in refusals().values())
 
 
@@ -149,6 +170,13 @@ def test_every_stored_file_is_read_back_for_any_transfer_syntax(kept: list[tuple
     assert len(others) > len(kept) / 2
 
 
+def test_every_stored_file_can_be_read_in_every_way(kept: list[tuple[CorpusFile, Visit]]) -> None:
+    """But a frame only of what has frames."""
+    ways = ("named", "starred", "plain", "json", "xml")
+    assert [file.name for file, seen in kept if any(seen.reads.get(way) != 200 for way in ways)] == []
+    assert {seen.reads["frame"] for _, seen in kept} == {200, 404}
+
+
 def test_the_data_set_wins_over_the_file_meta(kept: list[tuple[CorpusFile, Visit]]) -> None:
     differ = [(file, seen) for file, seen in kept if "meta SOP Instance UID differs" in file.facts["unusual"]]
     assert differ
@@ -171,6 +199,6 @@ def test_every_other_file_is_refused_as_the_table_says(visits: dict[str, Visit])
 
 
 def test_nothing_answers_a_server_error(visits: dict[str, Visit]) -> None:
-    statuses = {name: {"store": seen.status, **seen.others} for name, seen in visits.items()}
+    statuses = {name: {"store": seen.status, **seen.reads} for name, seen in visits.items()}
     wrong = {name: row for name, row in statuses.items() if any(status >= 500 for status in row.values())}
     assert wrong == {}
