@@ -96,9 +96,13 @@ class Assembly:
         self._spool(b"", flush=True)
         if not self._metadata:
             raise BadRequest(f"no part of the body is {DICOM_JSON} or {DICOM_XML}")
+        found = False
         for media_type, document in self._metadata:
             for parsed in self._parse(media_type, bytes(document)):
+                found = True
                 yield self._assemble(parsed)
+        if not found:
+            raise BadRequest("the metadata hold no data set")
 
     def close(self) -> None:
         """Frees the spooled bytes."""
@@ -159,7 +163,7 @@ class Assembly:
                     _describe_document(parsed.data_set, parts[0])
         inline = parsed.data_set.get(encode.PIXEL_DATA)
         if inline is not None and inline.binary is not None:
-            inline.vr = require_native(parsed.data_set, len(inline.binary))
+            inline.vr = require_native(parsed.data_set, inline.vr, len(inline.binary))
         return syntax
 
     def _read(self, offset: int, length: int) -> bytes:

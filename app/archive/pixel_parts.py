@@ -36,7 +36,7 @@ def place(data_set: DataSet, element: Element, parts: list[Part], read: Read) ->
     media, syntax = _declared(parts)
     element.bulk = tuple(Span(part.offset, part.length) for part in parts)
     if syntax is not None and not syntax.encapsulated:
-        element.vr = require_native(data_set, sum(part.length for part in parts))
+        element.vr = require_native(data_set, element.vr, sum(part.length for part in parts))
         return EXPLICIT_LE
     for tag in (encode.EXTENDED_OFFSET_TABLE, encode.EXTENDED_OFFSET_TABLE_LENGTHS):
         data_set.pop(tag, None)

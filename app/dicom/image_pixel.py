@@ -99,9 +99,9 @@ def require_frames(data_set: DataSet, frames: int) -> None:
         raise Unreadable(f"NumberOfFrames of the metadata is not the number of frames that came: {frames}")
 
 
-def require_native(data_set: DataSet, length: int) -> str:
-    """The VR of `length` bytes of uncompressed Pixel Data (PS3.5 A.2); raises `Unreadable` when an Image Pixel
-    attribute is missing or the pixels are fewer than they should be."""
+def require_native(data_set: DataSet, given: str, length: int) -> str:
+    """The VR of `length` bytes of uncompressed Pixel Data (PS3.5 A.2), `given` when it may be; raises `Unreadable` when
+    an Image Pixel attribute is missing or the pixels are fewer than they should be."""
     if absent := missing(data_set):
         raise Unreadable(f"{absent} is missing, and uncompressed pixel data do not tell it")
     bits = number(data_set, BITS_ALLOCATED) or 0
@@ -110,4 +110,4 @@ def require_native(data_set: DataSet, length: int) -> str:
     there, counted = _SUBSAMPLING.get(str(value(data_set, PHOTOMETRIC_INTERPRETATION)), (1, 1))
     if length * 8 < samples * bits * there // counted:
         raise Unreadable("the pixel data are fewer than Rows, Columns, NumberOfFrames and BitsAllocated tell")
-    return "OW" if bits > 8 else "OB"
+    return "OW" if bits > 8 or given == "OW" else "OB"

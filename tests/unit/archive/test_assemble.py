@@ -471,6 +471,8 @@ def test_refusals_of_the_whole_request(tmp_path: Path) -> None:
         assembly.data(b"[{")
         with pytest.raises(BadRequest):
             list(assembly.instances())
+    with pytest.raises(BadRequest):
+        _assemble([], [], tmp_path)
     with pytest.raises(LimitExceeded):
         _assemble(_secondary_capture(), [], tmp_path, limits=Limits(json_metadata=100))
 
