@@ -153,7 +153,7 @@ def _processes(settings: Settings, database: _Database, sockets: list[socket.soc
         return Child(f"worker {slot + 1}", lambda: run_worker(post, slot), died)
 
     def jobs() -> None:
-        from app.commands.jobs import work
+        from app.serving.background import work
 
         post.lifeline.hold("fileroom-jobs")
         for listener in sockets:

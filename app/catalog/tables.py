@@ -1,0 +1,273 @@
+"""Table: the catalog as models, for readers and for the test that compares them with the migrated database.
+
+The hot paths use none of them: their SQL stands in this room as SQL."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.types import TypeEngine
+from sqlmodel import Field, SQLModel
+
+_BYTES = Text(collation="C")
+_FILLFACTOR = {"postgresql_with": {"fillfactor": 70}}
+
+
+def _id() -> Any:
+    return Field(default=None, sa_column=Column("id", BigInteger, Identity(always=True), primary_key=True))
+
+
+def _column(name: str, kind: TypeEngine[Any], default: str | None = None, **options: Any) -> Any:
+    server_default = None if default is None else text(default)
+    return Field(sa_column=Column(name, kind, nullable=False, server_default=server_default, **options))
+
+
+def _text(name: str, comment: str | None = None) -> Any:
+    """Text that is compared by bytes, empty when the data set has none."""
+    return _column(name, _BYTES, "''", comment=comment)
+
+
+def _uid(name: str) -> Any:
+    return _column(name, _BYTES)
+
+
+def _number(name: str, default: str | None = "0") -> Any:
+    return _column(name, Integer(), default)
+
+
+def _big(name: str, default: str | None = "0") -> Any:
+    return _column(name, BigInteger(), default)
+
+
+def _small(name: str, default: str = "0", comment: str | None = None) -> Any:
+    return _column(name, SmallInteger(), default, comment=comment)
+
+
+def _bytes(name: str, default: str | None = "''", comment: str | None = None) -> Any:
+    return _column(name, LargeBinary(), default, comment=comment)
+
+
+def _moment(name: str) -> Any:
+    return _column(name, DateTime(timezone=True), "now()")
+
+
+def _maybe(name: str, kind: TypeEngine[Any]) -> Any:
+    return Field(default=None, sa_column=Column(name, kind, nullable=True))
+
+
+class Study(SQLModel, table=True):
+    """A study and the patient attributes that its newest instance had; visible while `instance_count` > 0."""
+
+    __tablename__ = "study"
+    __table_args__ = (
+        Index("study_uid", "uid", unique=True),
+        Index("study_newest", text("study_date DESC"), text("study_time DESC"), text("id DESC")),
+        Index("study_patient_id", "patient_id"),
+        Index("study_accession_number", "accession_number", postgresql_where=text("accession_number <> ''")),
+        Index(
+            "study_patient_name",
+            "patient_name",
+            postgresql_using="gin",
+            postgresql_ops={"patient_name": "gin_trgm_ops"},
+        ),
+        Index(
+            "study_description",
+            "study_description",
+            postgresql_using="gin",
+            postgresql_ops={"study_description": "gin_trgm_ops"},
+        ),
+        _FILLFACTOR,
+    )
+
+    id: int | None = _id()
+    uid: str = _uid("uid")
+    patient_id: str = _text("patient_id")
+    issuer_of_patient_id: str = _text("issuer_of_patient_id")
+    patient_name: str = _text("patient_name", comment="folded for matching: see app.dicom.names.search_key")
+    patient_birth_date: str = _text("patient_birth_date")
+    patient_sex: str = _text("patient_sex")
+    study_date: str = _text("study_date")
+    study_time: str = _text("study_time")
+    accession_number: str = _text("accession_number")
+    referring_physician_name: str = _text("referring_physician_name")
+    study_description: str = _text("study_description")
+    study_id_text: str = _text("study_id_text")
+    modalities: list[str] = _column("modalities", ARRAY(_BYTES), "'{}'")
+    sop_classes: list[str] = _column("sop_classes", ARRAY(_BYTES), "'{}'")
+    series_count: int = _number("series_count")
+    instance_count: int = _number("instance_count")
+    revision: int = _big("revision")
+    json_members: bytes = _bytes(
+        "json", comment="members of the DICOM JSON object at patient and study level, without braces"
+    )
+    json_hash: int = _big("json_hash")
+    created_at: datetime = _moment("created_at")
+    updated_at: datetime = _moment("updated_at")
+
+
+class Series(SQLModel, table=True):
+    """A series of one study; `attributes` holds the value sets of every study and series attribute."""
+
+    __tablename__ = "series"
+    __table_args__ = (
+        Index("series_uid", "study_id", "uid", unique=True),
+        Index("series_uid_alone", "uid"),
+        Index(
+            "series_attributes",
+            "attributes",
+            postgresql_using="gin",
+            postgresql_ops={"attributes": "jsonb_path_ops"},
+        ),
+        _FILLFACTOR,
+    )
+
+    id: int | None = _id()
+    study_id: int = Field(sa_column=Column("study_id", BigInteger, ForeignKey("study.id"), nullable=False))
+    uid: str = _uid("uid")
+    modality: str = _text("modality")
+    series_number: int | None = _maybe("series_number", BigInteger())
+    series_description: str = _text("series_description")
+    step_start_date: str = _text("step_start_date")
+    step_start_time: str = _text("step_start_time")
+    sop_classes: list[str] = _column("sop_classes", ARRAY(_BYTES), "'{}'")
+    instance_count: int = _number("instance_count")
+    revision: int = _big("revision")
+    json_members: bytes = _bytes("json")
+    attributes: dict[str, list[str]] = _column(
+        "attributes",
+        JSONB(),
+        "'{}'",
+        comment='value sets of every study and series attribute, {"<tag path>": ["value", ...]}; '
+        "every value that any instance had",
+    )
+    json_hash: int = _big("json_hash")
+    created_at: datetime = _moment("created_at")
+    updated_at: datetime = _moment("updated_at")
+
+
+class Instance(SQLModel, table=True):
+    """One version of one instance; the current one of a visible instance has `state` 0."""
+
+    __tablename__ = "instance"
+    __table_args__ = (
+        Index("instance_current", "uid", "series_id", unique=True, postgresql_where=text("state = 0")),
+        Index("instance_series", "series_id"),
+    )
+
+    id: int | None = _id()
+    series_id: int = _big("series_id", None)
+    uid: str = _uid("uid")
+    version: str = _uid("version")
+    state: int = _small(
+        "state", comment="0 current and visible, 1 superseded by a newer version, 2 kept aside, 3 deleted"
+    )
+    sop_class: str = _uid("sop_class")
+    transfer_syntax: str = _uid("transfer_syntax")
+    instance_number: int | None = _maybe("instance_number", BigInteger())
+    length: int = _big("length", None)
+    dataset_offset: int = _number("dataset_offset", None)
+    digest: bytes = _bytes("digest", None)
+    digest_meta: bytes = _bytes("digest_meta", None)
+    frame_kind: int = _small("frame_kind", comment="0 none, 1 native, 2 encapsulated")
+    frame_count: int = _number("frame_count")
+    frame_word: int = _small("frame_word", "1")
+    frame_bits: int = _big("frame_bits")
+    pixel_offset: int = _big("pixel_offset")
+    pixel_length: int = _big("pixel_length")
+    pixel_tag: int = _number("pixel_tag")
+    head: bytes = _bytes(
+        "head", comment="members of the DICOM JSON object that a search for instances returns by default"
+    )
+    created_at: datetime = _moment("created_at")
+
+
+class InstanceData(SQLModel, table=True):
+    """What is long of a version, apart from the row that searches read."""
+
+    __tablename__ = "instance_data"
+
+    instance_id: int = Field(sa_column=Column("instance_id", BigInteger, primary_key=True, autoincrement=False))
+    json_text: bytes = _bytes(
+        "json", None, comment="the whole data set as DICOM JSON, zlib; BulkDataURIs begin with U+0001"
+    )
+    frames: bytes = _bytes(
+        "frames", comment="12 bytes a frame (offset u64, length u32, little endian) when encapsulated"
+    )
+    checks: bytes = _bytes("checks", comment="xxh3-64, little endian, of each MiB of the file")
+    bulk: bytes = _bytes("bulk", comment="JSON: [[tag path, VR, offset, length], ...]")
+
+
+class Conflict(SQLModel, table=True):
+    """What disagreed when it was stored."""
+
+    __tablename__ = "conflict"
+    __table_args__ = (Index("conflict_study", "study_uid"),)
+
+    id: int | None = _id()
+    at: datetime = _moment("at")
+    kind: str = _column(
+        "kind",
+        Text(),
+        comment="replaced, kept, rejected, elsewhere (same SOP Instance UID in another series), demographics",
+    )
+    study_uid: str = _uid("study_uid")
+    series_uid: str = _uid("series_uid")
+    sop_uid: str = _uid("sop_uid")
+    detail: dict[str, Any] = _column("detail", JSONB(), "'{}'")
+
+
+class Deletion(SQLModel, table=True):
+    """A user's delete, which can be undone until `purge_after`."""
+
+    __tablename__ = "deletion"
+    __table_args__ = (Index("deletion_open", "purge_after", postgresql_where=text("ended = ''")),)
+
+    id: int | None = _id()
+    at: datetime = _moment("at")
+    principal: str = _column("principal", Text())
+    study_uid: str = _uid("study_uid")
+    series_uid: str = _text("series_uid")
+    sop_uid: str = _text("sop_uid")
+    instances: list[int] = _column("instances", ARRAY(BigInteger()))
+    purge_after: datetime = _column("purge_after", DateTime(timezone=True))
+    ended: str = _column("ended", Text(), "''", comment="empty while it can be undone; undone or purged afterwards")
+
+
+class Orphan(SQLModel, table=True):
+    """A blob without a row, seen once."""
+
+    __tablename__ = "orphan"
+
+    key: str = Field(sa_column=Column("key", _BYTES, primary_key=True))
+    first_seen: datetime = _moment("first_seen")
+
+
+class Token(SQLModel, table=True):
+    """An API token, of which only the hash is kept."""
+
+    __tablename__ = "token"
+    __table_args__ = (UniqueConstraint("name", name="token_name_key"), UniqueConstraint("hash", name="token_hash_key"))
+
+    id: int | None = _id()
+    name: str = _column("name", Text())
+    hash: bytes = _bytes("hash", None)
+    scopes: list[str] = _column("scopes", ARRAY(Text()))
+    created_at: datetime = _moment("created_at")
+    last_used_at: datetime | None = _maybe("last_used_at", DateTime(timezone=True))
+    revoked_at: datetime | None = _maybe("revoked_at", DateTime(timezone=True))
