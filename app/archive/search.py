@@ -26,6 +26,8 @@ from app.errors import BadRequest
 _MARK = BULK_MARK.encode()
 _BATCH = 64
 """Instances whose whole metadata is looked into before others get the processor."""
+_CANDIDATES = 10_000
+"""Most series whose sequences are looked into, item by item."""
 _SECONDS = 5.0
 """Longest search that looks into metadata."""
 
@@ -80,7 +82,8 @@ class Search:
             kept = await self._whole_series(query, root.encode(), limit)
             if kept is not None:
                 return Answer(kept, "", len(kept) if query.page.total else None)
-        planned = catalog_search.plan(query, lenient=context.lenient_matching)
+        among = await self._among(query)
+        planned = catalog_search.plan(query, lenient=context.lenient_matching, among=among)
         wanted = _wanted(query, planned, limit)
         if planned.rest:
             return await self._on_data(query, planned, wanted, root.encode())
@@ -88,6 +91,20 @@ class Search:
         rows = await catalog_search.find(context.catalog, planned, wanted, query.page.cursor) if limit else []
         cursor = catalog_search.cursor_of(planned, rows[limit - 1]) if len(rows) > limit else ""
         return Answer(await self._objects(query, wanted, rows[:limit], root.encode()), cursor, total)
+
+    async def _among(self, query: Query) -> list[int] | None:
+        """The series in which keys inside one sequence match in one item (PS3.4 C.2.2.2.6). The value sets of the catalog
+        do not tell items apart, so that they only give candidates. None when there are no such keys."""
+        nested = [c for c in query.criteria if len(c.path) > 1 and level_of(c.path) != "IMAGE"]
+        if len({c.path[0] for c in nested}) == len(nested):
+            return None
+        of_series = tuple(c for c in query.criteria if catalog_search.is_indexed(c))
+        lenient = self._context.lenient_matching
+        planned = catalog_search.plan(replace(query, level="SERIES", criteria=of_series), lenient=lenient)
+        found = await catalog_search.candidates(self._context.catalog, planned, _CANDIDATES + 1)
+        if len(found) > _CANDIDATES:
+            raise BadRequest("too many items match one by one; add a selective key")
+        return [series for series, *stored in found if matches_dataset(nested, made.data_set(stored), lenient=lenient)]
 
     async def _whole_series(self, query: Query, root: bytes, limit: int) -> list[bytes] | None:
         """Everything of every instance of a series, kept while its revision stays; None when that is over the limit."""
@@ -138,7 +155,7 @@ class Search:
 
     async def _patients(self, query: Query, limit: int) -> Answer:
         catalog, lenient = self._context.catalog, self._context.lenient_matching
-        planned = catalog_search.plan(query, lenient=lenient)
+        planned = catalog_search.plan(query, lenient=lenient, among=await self._among(query))
         total = await search_patients.count(catalog, planned) if query.page.total else None
         page = query.page
         rows = await search_patients.find(catalog, planned, limit + 1, page.offset, page.cursor) if limit else []

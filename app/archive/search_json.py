@@ -9,6 +9,7 @@ import json
 import json.scanner
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import orjson
 
@@ -76,6 +77,12 @@ def _take(text: str, at: int, last: str) -> tuple[dict[str, bytes], int]:
         found[tag] = text[at:end].encode()
         at = end + 1
     return found, at
+
+
+def data_set(stored: Iterable[bytes]) -> dict[str, Any]:
+    """Stored members as one parsed object."""
+    merged: dict[str, Any] = orjson.loads(b"{" + b",".join(filter(None, stored)).replace(_MARK, b"") + b"}")
+    return merged
 
 
 def join(members: Members) -> bytes:

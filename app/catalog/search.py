@@ -77,8 +77,9 @@ class Plan:
     rest: tuple[Criterion, ...] = ()
 
 
-def plan(query: Query, *, lenient: bool = False) -> Plan:
-    """The conditions of `query`. Raises `BadRequest` for what only a scan of the whole archive could answer."""
+def plan(query: Query, *, lenient: bool = False, among: Sequence[int] | None = None) -> Plan:
+    """The conditions of `query`, on the series `among` only when given. Raises `BadRequest` for what only a scan of the
+    whole archive could answer."""
     depth = _DEPTH[query.level]
     terms: dict[tuple[int, ...], list[Term]] = {}
     rest: list[Criterion] = []
@@ -88,12 +89,14 @@ def plan(query: Query, *, lenient: bool = False) -> Plan:
             rest.append(criterion)
         else:
             terms.setdefault(place, []).append(_term(criterion, lenient))
-    conditions = [Term(_VISIBLE[depth]), *_scope(query, depth), *_at_levels(terms, depth)]
     _refuse_scans(query, terms, bool(rest))
+    if among is not None:
+        terms.setdefault((1,), []).append(Term("e.id = ANY(?::bigint[])", (among,)))
+    conditions = [Term(_VISIBLE[depth]), *_scope(query), *_at_levels(terms, depth)]
     return Plan(query.level, tuple(conditions), bool(query.study) + bool(query.series), tuple(rest))
 
 
-def _scope(query: Query, depth: int) -> list[Term]:
+def _scope(query: Query) -> list[Term]:
     terms = []
     if query.study:
         terms.append(Term("s.uid = ?", (query.study,)))
@@ -115,12 +118,17 @@ def _place(criterion: Criterion, depth: int) -> tuple[int, ...] | None:
     return (1,) if level == 1 or depth > 0 else (1, criterion.path[0])
 
 
+def is_indexed(criterion: Criterion) -> bool:
+    """Whether the catalog can answer it without looking into the metadata of instances."""
+    return _place(criterion, 2) is not None
+
+
 def _term(criterion: Criterion, lenient: bool) -> Term:
     row = BY_TAG.get(criterion.path[0])
     if row is None or len(criterion.path) > 1 or not (row.column or row.matching == "computed"):
         return attribute_term(criterion, lenient=lenient)
     if row.matching == "computed":
-        return computed_term(criterion)
+        return computed_term(criterion, lenient=lenient)
     return column_term(criterion, row, lenient=lenient)
 
 
@@ -233,6 +241,16 @@ async def count(catalog: Catalog, planned: Plan) -> int:
 _REVISION = """
 SELECT e.id, e.revision, e.instance_count FROM study s JOIN series e ON e.study_id = s.id
  WHERE s.uid = $1 AND e.uid = $2 AND e.instance_count > 0"""
+
+_CANDIDATES = "SELECT e.id, s.json, e.json FROM series e JOIN study s ON s.id = e.study_id"
+
+
+async def candidates(catalog: Catalog, planned: Plan, limit: int) -> list[tuple[int, bytes, bytes]]:
+    """(series, stored members of its study, its own) of the series that a plan at series level finds, up to `limit`."""
+    filtered, args = where(planned.conditions)
+    args.append(limit)
+    return [tuple(row) for row in await catalog.search(bind([_CANDIDATES, filtered, " LIMIT ?"], args), *args)]
+
 
 _SERIES_OF = """
 SELECT study_id, json FROM series WHERE study_id = ANY($1::bigint[]) AND instance_count > 0 ORDER BY id"""

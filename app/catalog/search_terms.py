@@ -26,6 +26,7 @@ from app.dicom.matching import (
     Wild,
     escape,
     expression_of,
+    matches_keys,
 )
 from app.errors import BadRequest
 
@@ -33,7 +34,7 @@ _ALIAS = MappingProxyType({"PATIENT": "s", "STUDY": "s", "SERIES": "e", "IMAGE":
 _TIMES = MappingProxyType({"study_date": "s.study_time", "step_start_date": "e.step_start_time"})
 _UNIQUE = frozenset({"uid", "patient_id", "accession_number", "study_date"})
 _INTEGER_BOUND = 2**63
-_FALSE = "FALSE"
+_ONLINE = "ONLINE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +90,12 @@ def _is_exact(match: Match) -> bool:
     return isinstance(match, Value) or (isinstance(match, AnyOf) and all(map(_is_exact, match.matches)))
 
 
-def computed_term(criterion: Criterion) -> Term:
+def computed_term(criterion: Criterion, *, lenient: bool = False) -> Term:
     """The condition on an attribute that has the same value everywhere, such as Instance Availability."""
     row = BY_TAG[criterion.path[0]]
     if row.keyword != "InstanceAvailability":
         raise BadRequest(f"{row.keyword} cannot be matched; name the UIDs")
-    sql = "?::text = 'ONLINE'"
-    wanted = criterion.match
-    values = wanted.matches if isinstance(wanted, AnyOf) else (wanted,)
-    return join([Term(sql, (v.key,)) if isinstance(v, Value) else Term(_FALSE) for v in values], "OR")
+    return Term("TRUE" if matches_keys(criterion.match, criterion.kind, [_ONLINE], lenient=lenient) else "FALSE")
 
 
 def attribute_term(criterion: Criterion, *, lenient: bool = False) -> Term:
@@ -111,9 +109,16 @@ def attribute_term(criterion: Criterion, *, lenient: bool = False) -> Term:
     if isinstance(match, Value) and not (lenient and kind == "text" and match.key.lower() != match.key.upper()):
         forms = _forms(match.key) if kind == "number" else (match.key,)
         return join([_contains(path, form) for form in forms], "OR")
+    literals = _literal_groups(match) if isinstance(match, NamePattern) else []
     inner = _scalar(_NORMAL.get(kind, "v"), kind, match, lenient)
     sql = "EXISTS (SELECT FROM jsonb_array_elements_text(e.attributes -> ?::text) AS v WHERE " + inner.sql + ")"
-    return Term(sql, (path, *inner.args), scan=True)
+    return join([*(_contains(path, literal) for literal in literals), Term(sql, (path, *inner.args), scan=True)], "AND")
+
+
+def _literal_groups(match: NamePattern) -> list[str]:
+    """Groups without wild cards: the value sets hold each group of a name as a value too."""
+    parts = [group.parts for group in match.groups if group is not None]
+    return [part[0] for part in parts if len(part) == 1 and isinstance(part[0], str)]
 
 
 _NORMAL = MappingProxyType(

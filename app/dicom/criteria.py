@@ -54,10 +54,10 @@ def read_match(vr: str, text: str, rules: Rules = Rules()) -> Match | None:
         return None
     if rules.empty and text == EMPTY_VALUE:
         return Empty()
-    if "\0" in text:
-        raise BadRequest("a value holds a NUL character")
     if kind == "uid":
         return _one_of([_uid(part) for part in re.split(r"[,\\]", text)])
+    if "\0" in text:
+        raise BadRequest("a value holds a NUL character")
     if rules.multiple and vr in _MULTIPLE_VRS and (parts := _split_values(vr, text))[1:]:
         return AllOf(tuple(_text(vr, part, rules) for part in parts))
     if vr == "CS" and (parts := _split_values(vr, text)):

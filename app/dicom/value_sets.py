@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from app.dicom.header import BULK_MARK
-from app.dicom.names import search_key
+from app.dicom.names import groups, search_key
 from app.dicom.values import text_key
 
 MAX_VALUE = 256
@@ -37,9 +37,16 @@ def _texts(vr: str, values: list[Any]) -> Iterator[str]:
     for value in values:
         if value is None:
             continue
-        if vr == "PN":
-            text = search_key("=".join(value.get(group, "") for group in ("Alphabetic", "Ideographic", "Phonetic")))
-        else:
-            text = value if isinstance(value, str) else orjson.dumps(value).decode()
-        if text and len(text) <= MAX_VALUE:
-            yield text_key(text)
+        for text in _keys_of_name(value) if vr == "PN" else (_plain(value),):
+            if text and len(text) <= MAX_VALUE:
+                yield text_key(text)
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
+
+
+def _keys_of_name(value: dict[str, str]) -> list[str]:
+    """The whole name, and each of its groups: a query without `=` matches any of them."""
+    key = search_key("=".join(value.get(group, "") for group in ("Alphabetic", "Ideographic", "Phonetic")))
+    return [key, *groups(key)] if "=" in key else [key]
