@@ -12,6 +12,7 @@ from starlette.responses import Response
 from app.errors import FileroomError
 
 CHECK_SECONDS = 3.0
+_NOT_READY = 503
 Check = Callable[[], Awaitable[None]]
 """Returns when its part works; raises a `FileroomError` that says what does not."""
 
@@ -28,7 +29,7 @@ def readyz(checks: Mapping[str, Check]) -> Callable[[Request], Awaitable[Respons
         """200: instances can be stored and found."""
         states = dict(zip(checks, await asyncio.gather(*map(_state, checks.values())), strict=True))
         ready = all(state == "ok" for state in states.values())
-        return _answer(200 if ready else 503, {"status": "ready" if ready else "not ready", **states})
+        return _answer(200 if ready else _NOT_READY, {"status": "ready" if ready else "not ready", **states})
 
     return endpoint
 
@@ -45,5 +46,5 @@ async def _state(check: Check) -> str:
 
 
 def _answer(status: int, body: dict[str, str]) -> Response:
-    headers = {"Cache-Control": "no-store"} | ({"Retry-After": "5"} if status == 503 else {})
+    headers = {"Cache-Control": "no-store"} | ({"Retry-After": "5"} if status == _NOT_READY else {})
     return Response(orjson.dumps(body), status, headers, "application/json")

@@ -18,6 +18,8 @@ from app.telemetry.metrics import Metrics, line
 log = logging.getLogger("fileroom.http")
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_SERVER_ERROR = 500
+_CLIENT_LEFT = 499  # nginx's number for it
 _LE = (*(f"{bound:g}" for bound in BUCKETS), "+Inf")
 
 
@@ -68,7 +70,7 @@ class Observe:
         try:
             await self._app(scope, exchange.receive, exchange.send)
         except ClientDisconnect:
-            exchange.status = exchange.status or 499
+            exchange.status = exchange.status or _CLIENT_LEFT
         except Exception as error:
             log.exception(
                 "a request failed", extra={"fields": {"method": scope["method"], "route": self._route(scope)}}
@@ -100,7 +102,7 @@ class Observe:
         own.values[index] += 1
         own.add("fileroom_http_sent_bytes_total", exchange.sent)
         own.add("fileroom_http_received_bytes_total", exchange.received)
-        level = logging.WARNING if exchange.status >= 500 else logging.DEBUG
+        level = logging.WARNING if exchange.status >= _SERVER_ERROR else logging.DEBUG
         if log.isEnabledFor(level):
             log.log(level, "answered", extra={"fields": _fields(scope, route, exchange, seconds)})
 

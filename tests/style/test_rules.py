@@ -16,7 +16,8 @@ GUARANTEES = "01 02 03 04 05 06 07 08 09 10 11 12 13 16 18 19 20 21 26 30 31 33 
 
 BROAD_EXCEPT = {
     "app/dicom/part10.py": "any bytes give a header or `Refused`: the library may raise what it likes",
-    "app/dicomweb/guard.py": "the ASGI boundary: a bug becomes a 500 without its text",
+    "app/telemetry/observe.py": "the ASGI boundary: a bug becomes a 500 without its text",
+    "app/serving/processes.py": "a forked process ends here, whatever happened, and says so in the log",
     "app/jobs/runner.py": "a job that fails must not end the runner",
     "app/blobs/threads.py": "what a thread's job raises is handed to the coroutine that waits for it",
 }
