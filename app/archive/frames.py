@@ -51,6 +51,8 @@ async def find_frames(
     """An instance and the places of its frames `numbers`, counted from 1; raises `NotFound`."""
     require_uids(study, series, sop)
     first, last = min(numbers), max(numbers)
+    if last > context.limits.frames:
+        first = 1
     dense = last - first < max(_DENSE, 8 * len(numbers))
     found = await lookups.instance_with_frames(context.catalog, study, series, sop, first, last if dense else first)
     if found is None:

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from app.dicomweb import multipart_writer as parts
 from app.dicomweb import ranges
 from app.dicomweb.faults import problem
-from app.errors import RangeNotSatisfiable
+from app.errors import FileroomError, RangeNotSatisfiable
 
 Piece = bytes | memoryview
 Pieces = AsyncGenerator[Piece, None]
@@ -98,7 +98,11 @@ class Stream(Response):
             await send({"type": "http.response.body", "body": b""})
             return
         async with aclosing(self.pieces) as pieces:
-            first = await anext(pieces, b"")
+            try:
+                first = await anext(pieces, b"")
+            except FileroomError as error:
+                await problem(error)(scope, receive, send)
+                return
             await send(start)
             await send({"type": "http.response.body", "body": first, "more_body": True})
             await self._rest(pieces, receive, send)

@@ -14,7 +14,9 @@ from fastapi import FastAPI
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_dataset, write_file_meta_info
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
 from app.archive.context import Context
 from app.archive.row import make_row
@@ -135,6 +137,20 @@ def image(
     value = bytes(at % 251 for at in range(size))
     data_set.add_new(0x7FE00010, "OW" if bits == 16 else "OB", value + b"\0" * (size % 2))
     return data_set
+
+
+def reencode(data_set: Dataset, syntax: str) -> bytes:
+    """The file in another native transfer syntax; words of binary values keep their bytes."""
+    data_set = dcmread(io.BytesIO(encode(data_set)))
+    data_set.file_meta.TransferSyntaxUID = UID(syntax)
+    out = DicomBytesIO()
+    out.is_implicit_VR = syntax == ImplicitVRLittleEndian
+    out.is_little_endian = syntax != ExplicitVRBigEndian
+    data_set.decode()
+    write_dataset(out, data_set)
+    meta = DicomBytesIO()
+    write_file_meta_info(meta, data_set.file_meta)
+    return bytes(128) + b"DICM" + meta.getvalue() + out.getvalue()
 
 
 def data_set_of(data: bytes) -> Dataset:
