@@ -18,7 +18,7 @@ from tests.support.stored import Door, data_set_of, encode, image, open_door, re
 
 OCTETS = 'multipart/related; type="application/octet-stream"'
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
-PDF = b"%PDF-1.7\n" + bytes(range(256)) * 20 + b"\n%%EOF\n\n"
+PDF = b"%PDF-1.7\n" + bytes(range(256)) * 20 + b"\n%%EOF\n"
 
 
 @pytest.fixture(scope="module")
