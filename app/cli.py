@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -10,7 +11,7 @@ from importlib.metadata import version
 from pydantic import ValidationError
 
 from app.errors import CannotStart, FileroomError
-from app.settings import Settings
+from app.settings import PREFIX, Settings, unknown_variables
 
 # Command → (its module in app.commands, what it does). A module is imported when its command is typed.
 COMMANDS = {
@@ -31,13 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser(words)
     options = parser.parse_args(words)
     try:
-        settings = Settings()
-    except ValidationError as error:
-        for problem in error.errors():
-            name = "_".join(str(part) for part in problem["loc"]).upper()
-            print(f"fileroom: FILEROOM_{name}: {problem['msg']}", file=sys.stderr)
-        return 2
-    try:
+        settings = _settings()
         status: int = options.run(options, settings)
     except CannotStart as error:
         print(f"fileroom: {error.detail}", file=sys.stderr)
@@ -48,6 +43,18 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return status
+
+
+def _settings() -> Settings:
+    for name in unknown_variables(os.environ):
+        print(f"fileroom: {name} is no setting and is ignored", file=sys.stderr)
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = [f"{PREFIX}{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors()]
+        raise CannotStart("\n".join(problems)) from error
+    except ValueError as error:
+        raise CannotStart(str(error)) from error
 
 
 def _parser(words: list[str]) -> argparse.ArgumentParser:

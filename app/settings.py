@@ -4,10 +4,11 @@ that FILEROOM_CONFIG names. The README's table is generated from this module."""
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -16,11 +17,14 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+PREFIX = "FILEROOM_"
+CONFIG_VARIABLE = "FILEROOM_CONFIG"
+
 
 class Settings(BaseSettings):
     """The settings of one process. Sizes are in the unit that the name or the description tells."""
 
-    model_config = SettingsConfigDict(env_prefix="FILEROOM_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
     data: Path = Field(default=Path("data"), description="Folder of the embedded database, the blobs and the logs")
     http_host: str = Field(default="127.0.0.1", description="Address that the archive listens on; others need `auth`")
@@ -88,9 +92,25 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment, then the file that FILEROOM_CONFIG names."""
-        config = os.environ.get("FILEROOM_CONFIG")
-        file = (TomlConfigSettingsSource(settings_cls, Path(config)),) if config else ()
-        return (init_settings, env_settings, *file)
+        config = os.environ.get(CONFIG_VARIABLE)
+        if not config:
+            return (init_settings, env_settings)
+        if not Path(config).is_file():
+            raise ValueError(f"{CONFIG_VARIABLE}: there is no file {config}")
+        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(config)))
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """A list in one environment variable is written with commas."""
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_scheme(cls, value: str) -> str:
+        if value and not value.startswith(("postgresql://", "postgres://")):
+            raise ValueError("it must begin with postgresql://")
+        return value.replace("postgres://", "postgresql://", 1)
 
     @property
     def blobs_folder(self) -> Path:
@@ -101,3 +121,9 @@ class Settings(BaseSettings):
     def worker_count(self) -> int:
         """Worker processes to start."""
         return self.workers or max(1, min(os.cpu_count() or 1, 8))
+
+
+def unknown_variables(environment: Iterable[str]) -> list[str]:
+    """Names of the environment that look like settings and are none, such as misspelt ones."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG_VARIABLE}
+    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
