@@ -36,8 +36,8 @@ def make_row(header: Header, version: str, length: int, digests: tuple[bytes, by
     facts = (
         header.sop_instance,
         version,
-        header.sop_class,
-        header.transfer_syntax,
+        text_key(header.sop_class),
+        text_key(header.transfer_syntax),
         integer_key(header.values.get(_INSTANCE_NUMBER, "")),
         length,
         header.dataset_offset,

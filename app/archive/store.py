@@ -24,12 +24,14 @@ from app.catalog.instances import InstanceTable, NewInstance, Stored, Verdict
 from app.dicom.header import Header, HeaderWarning
 from app.dicom.part10 import HeaderReader
 from app.dicom.status import Outcome, outcome_of
-from app.errors import BlobStoreFailed, DatabaseDown, FileroomError, LimitExceeded, StorageFull, WrongStudy
+from app.errors import BlobStoreFailed, DatabaseDown, FileroomError, LimitExceeded, Overloaded, StorageFull, Unreadable, WrongStudy
 from app.failpoints import Failpoint, hit
 
 UNPLACED_LIMIT = 8 << 20
 """Bytes held back while the identifiers, which name the blob, have not come yet."""
 SPACE_CHECK_SECONDS = 0.5
+PLACE_SECONDS = 20.0
+"""Longest wait for a place, which slow senders may hold."""
 
 
 @dataclass(slots=True)
@@ -68,8 +70,16 @@ class Storekeeper:
             raise StorageFull("free space is under the reserve; nothing was stored")
 
     async def receive(self, study: str | None = None) -> Reception:
-        """A place for one instance; waits while too many are under way. `study` is the resource's, if it names one."""
-        await self._places.acquire()
+        """A place for one instance; waits while too many are under way, and raises `Overloaded` when that lasts.
+        `study` is the resource's, if it names one."""
+        if self._places.locked():
+            try:
+                async with asyncio.timeout(PLACE_SECONDS):
+                    await self._places.acquire()
+            except TimeoutError as error:
+                raise Overloaded("too many instances are being stored") from error
+        else:
+            await self._places.acquire()
         return Reception(self, study)
 
     def leave(self) -> None:
@@ -112,22 +122,25 @@ class Storekeeper:
         hit(Failpoint.STORE_COMMITTING)
         try:
             verdicts = await self._table.commit([w.row for w in batch], self.context.duplicate_policy)
-        except DatabaseDown as error:
-            for waiting in batch:
-                waiting.done.set_exception(error)
-            return
+            hit(Failpoint.STORE_COMMITTED)
+            for waiting, verdict in zip(batch, verdicts, strict=True):
+                waiting.done.set_result(verdict)
+                if verdict.stored in (Stored.IDENTICAL, Stored.REJECTED):
+                    self._in_background(self._withdraw(waiting))
         except asyncpg.PostgresError as error:
-            if len(batch) == 1:
-                batch[0].done.set_exception(DatabaseDown(f"the catalog refused the instance ({error.sqlstate})"))
-                return
-            for waiting in batch:
-                await self._commit([waiting])
+            await self._commit_singly(batch, error)
+        except DatabaseDown as error:
+            _fail(batch, error)
+        finally:
+            _fail(batch, DatabaseDown("the commit failed"))  # nobody may wait for ever, whatever went wrong
+
+    async def _commit_singly(self, batch: list[Waiting], error: asyncpg.PostgresError) -> None:
+        """What the catalog refuses must not harm its neighbours."""
+        if len(batch) == 1:
+            _fail(batch, Unreadable(f"the catalog cannot hold the instance ({error.sqlstate})"))
             return
-        hit(Failpoint.STORE_COMMITTED)
-        for waiting, verdict in zip(batch, verdicts, strict=True):
-            waiting.done.set_result(verdict)
-            if verdict.stored in (Stored.IDENTICAL, Stored.REJECTED):
-                self._in_background(self._withdraw(waiting))
+        for waiting in batch:
+            await self._commit([waiting])
 
     async def _withdraw(self, waiting: Waiting) -> None:
         """Removes a blob that the catalog did not take, and says so in the journal."""
@@ -146,6 +159,12 @@ class Storekeeper:
         """Waits for everything under way; for shutdown."""
         while tasks := [t for t in (self._committing, *self._background) if t is not None]:
             await asyncio.wait(tasks)
+
+
+def _fail(batch: list[Waiting], error: FileroomError) -> None:
+    for waiting in batch:
+        if not waiting.done.done():
+            waiting.done.set_exception(error)
 
 
 class Reception:
