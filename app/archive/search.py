@@ -93,8 +93,8 @@ class Search:
         return Answer(await self._objects(query, wanted, rows[:limit], root.encode()), cursor, total)
 
     async def _among(self, query: Query) -> list[int] | None:
-        """The series in which keys inside one sequence match in one item (PS3.4 C.2.2.2.6). The value sets of the catalog
-        do not tell items apart, so that they only give candidates. None when there are no such keys."""
+        """The series in which keys inside one sequence match in one item (PS3.4 C.2.2.2.6). The catalog's value sets do
+        not tell items apart and only give candidates. None when there are no such keys."""
         nested = [c for c in query.criteria if len(c.path) > 1 and level_of(c.path) != "IMAGE"]
         if len({c.path[0] for c in nested}) == len(nested):
             return None

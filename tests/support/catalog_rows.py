@@ -12,7 +12,7 @@ from app.archive.row import make_row
 from app.catalog.engine import Catalog
 from app.catalog.instances import InstanceTable
 from app.dicom.attributes import INDEXED, INSTANCE_DEFAULT, LEVEL_OF
-from app.dicom.header import Header
+from app.dicom.header import BULK_MARK, Header
 
 DataSet = dict[str, Any]
 
@@ -40,12 +40,17 @@ def data_set(study: str, series: str, sop: str, elements: DataSet) -> DataSet:
     return {tag: members[tag] for tag in sorted(members)}
 
 
+def _json(data: DataSet) -> bytes:
+    """Stored JSON: the mark of bulk data stands in it as it is."""
+    return orjson.dumps(data).replace(b"\\u0001", BULK_MARK.encode())
+
+
 def header_of(dataset: DataSet, transfer_syntax: str = EXPLICIT_LE) -> Header:
     """What the header reader gives for a file with this data set and no pixels."""
 
     def members(*levels: str) -> bytes:
         chosen = {tag: e for tag, e in dataset.items() if LEVEL_OF.get(int(tag, 16)) in levels}
-        return orjson.dumps(chosen)[1:-1]
+        return _json(chosen)[1:-1]
 
     default = {tag: e for tag, e in dataset.items() if int(tag, 16) in INSTANCE_DEFAULT}
     uids = {tag: dataset[tag]["Value"][0] for tag in (STUDY, SERIES, SOP, CLASS)}
@@ -56,10 +61,10 @@ def header_of(dataset: DataSet, transfer_syntax: str = EXPLICIT_LE) -> Header:
         study=uids[STUDY],
         series=uids[SERIES],
         dataset_offset=300,
-        json=orjson.dumps(dataset),
+        json=_json(dataset),
         study_json=members("PATIENT", "STUDY"),
         series_json=members("SERIES"),
-        instance_json=orjson.dumps(default)[1:-1],
+        instance_json=_json(default)[1:-1],
         values={int(tag, 16): text for tag, e in dataset.items() if int(tag, 16) in INDEXED if (text := _text(e))},
     )
 
