@@ -24,7 +24,16 @@ from app.catalog.instances import InstanceTable, NewInstance, Stored, Verdict
 from app.dicom.header import Header, HeaderWarning
 from app.dicom.part10 import HeaderReader
 from app.dicom.status import Outcome, outcome_of
-from app.errors import BlobStoreFailed, DatabaseDown, FileroomError, LimitExceeded, Overloaded, StorageFull, Unreadable, WrongStudy
+from app.errors import (
+    BlobStoreFailed,
+    DatabaseDown,
+    FileroomError,
+    LimitExceeded,
+    Overloaded,
+    StorageFull,
+    Unreadable,
+    WrongStudy,
+)
 from app.failpoints import Failpoint, hit
 
 UNPLACED_LIMIT = 8 << 20

@@ -4,6 +4,7 @@ instance gets its own receipt, whatever became of its neighbours."""
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from fastapi import Request, Response
 
@@ -17,6 +18,7 @@ from app.dicomweb.stow_body import Disconnected, body_chunks
 from app.errors import BadRequest, FileroomError, UnsupportedMediaType
 from app.failpoints import Failpoint, hit
 
+log = logging.getLogger("fileroom.stow")
 router = routes.router(tags=["Store (PS3.18 10.5)"])
 
 DICOM = "application/dicom"
@@ -112,7 +114,21 @@ class PartsStore:
 
     async def receipts(self) -> list[Receipt]:
         """The receipts of all whole parts, in their order."""
-        return [ending if isinstance(ending, Receipt) else await asyncio.shield(ending) for ending in self._endings]
+        tasks = [ending for ending in self._endings if isinstance(ending, asyncio.Task)]
+        if tasks:
+            await asyncio.wait(tasks)  # which, unlike gather, leaves them alone when this request is cut short
+        return [_receipt_of(ending) for ending in self._endings]
+
+
+def _receipt_of(ending: asyncio.Task[Receipt] | Receipt) -> Receipt:
+    """A part that met a bug of ours must not take its neighbours' receipts away."""
+    if isinstance(ending, Receipt):
+        return ending
+    error = ending.exception()
+    if error is None:
+        return ending.result()
+    log.error("a part of a Store request failed", exc_info=error)
+    return Receipt(outcome_of(error))
 
 
 async def _store_parts(
