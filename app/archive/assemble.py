@@ -6,9 +6,6 @@ chunks long enough for a thread. Several parts at one Content-Location are the f
 
 from __future__ import annotations
 
-import errno
-import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -17,12 +14,13 @@ from urllib.parse import urljoin
 
 from app.archive import pixel_parts
 from app.archive.pixel_parts import Part
+from app.archive.spool import Spool
 from app.dicom import encode, json_model, xml_model
 from app.dicom.image_pixel import require_native, value
 from app.dicom.json_model import DataSet, Element, Parsed, Span
 from app.dicom.limits import Limits
 from app.dicom.transfer_syntaxes import EXPLICIT_LE
-from app.errors import BadRequest, BlobStoreFailed, LimitExceeded, Refused, StorageFull, Unreadable
+from app.errors import BadRequest, BlobStoreFailed, LimitExceeded, Refused, Unreadable
 
 DICOM_JSON = "application/dicom+json"
 DICOM_XML = "application/dicom+xml"
@@ -47,8 +45,7 @@ class Assembly:
     def __init__(self, limits: Limits, spool: Path, base: str = "") -> None:
         self._limits = limits
         self._base = base
-        self._file = tempfile.TemporaryFile(dir=spool)  # noqa: SIM115 - closed by `close`
-        self._written = 0
+        self._spool = Spool(spool)
         self._metadata: list[tuple[str, bytearray]] = []
         self._metadata_length = 0
         self._parts: dict[str, list[Part]] = {}
@@ -71,7 +68,7 @@ class Assembly:
             return
         if not location:
             raise BadRequest("a bulk data part has no Content-Location")
-        self._open = Part(media_type, parameters.get("transfer-syntax", ""), self._written, 0)
+        self._open = Part(media_type, parameters.get("transfer-syntax", ""), self._spool.length, 0)
         self._parts.setdefault(self._address(location), []).append(self._open)
 
     def data(self, chunk: bytes) -> None:
@@ -83,7 +80,7 @@ class Assembly:
                 raise LimitExceeded("json_metadata", f"the metadata has more than {limit} bytes")
             self._open += chunk
         elif self._open is not None:
-            self._spool(chunk)
+            self._spool.write(chunk)
             self._open.length += len(chunk)
 
     def end(self) -> None:
@@ -93,7 +90,6 @@ class Assembly:
     def instances(self) -> Iterator[Assembled]:
         """The instances of all metadata parts. Raises `BadRequest` or `LimitExceeded` when there are none or their
         documents cannot be read at all."""
-        self._spool(b"", flush=True)
         if not self._metadata:
             raise BadRequest(f"no part of the body is {DICOM_JSON} or {DICOM_XML}")
         found = False
@@ -106,18 +102,7 @@ class Assembly:
 
     def close(self) -> None:
         """Frees the spooled bytes."""
-        self._file.close()
-
-    def _spool(self, chunk: bytes, *, flush: bool = False) -> None:
-        try:
-            self._file.write(chunk)
-            if flush:
-                self._file.flush()
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageFull("no space for the bulk data of the request") from error
-            raise BlobStoreFailed("the bulk data of the request could not be kept") from error
-        self._written += len(chunk)
+        self._spool.close()
 
     def _address(self, reference: str) -> str:
         try:
@@ -154,7 +139,7 @@ class Assembly:
                 raise Unreadable(f"no part of the body is the bulk data of {path}")
             element.uri = None
             if element is parsed.data_set.get(encode.PIXEL_DATA):
-                syntax = pixel_parts.place(parsed.data_set, element, parts, self._read)
+                syntax = pixel_parts.place(parsed.data_set, element, parts, self._spool)
             elif len(parts) > 1:
                 raise Unreadable(f"{len(parts)} parts of the body are the bulk data of {path}")
             else:
@@ -165,12 +150,6 @@ class Assembly:
         if inline is not None and inline.binary is not None:
             inline.vr = require_native(parsed.data_set, inline.vr, len(inline.binary))
         return syntax
-
-    def _read(self, offset: int, length: int) -> bytes:
-        try:
-            return os.pread(self._file.fileno(), length, offset)
-        except OSError as error:
-            raise BlobStoreFailed("the bulk data of the request could not be read again") from error
 
     def _chunks(self, segments: list[encode.Segment]) -> Iterator[bytes]:
         """The bytes of the file, small pieces gathered."""
@@ -189,7 +168,7 @@ class Assembly:
                 continue
             offset, end = segment.offset, segment.offset + segment.length
             while offset < end:
-                piece = self._read(offset, min(_CHUNK, end - offset))
+                piece = self._spool.read(offset, min(_CHUNK, end - offset))
                 if not piece:
                     raise BlobStoreFailed("the bulk data of the request could not be read again")
                 offset += len(piece)

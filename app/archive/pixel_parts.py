@@ -6,14 +6,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 
+from app.archive.spool import Spool
 from app.dicom import encode
-from app.dicom.bitstream import Description, Read, describe
-from app.dicom.image_pixel import complete, missing, require_frames, require_native
+from app.dicom.bitstream import Description, describe
+from app.dicom.image_pixel import complete, missing, require_frames, require_native, require_same_pixels
 from app.dicom.json_model import DataSet, Element, Span
 from app.dicom.media_types import DEFAULT_SYNTAX, DICOM, OCTET_STREAM, canonical
 from app.dicom.transfer_syntaxes import EXPLICIT_LE, IMPLICIT_LE, TRANSFER_SYNTAXES, TransferSyntax
 from app.dicom.video import describe_video
 from app.errors import TransferSyntaxRefused, Unreadable, UnsupportedMediaType
+from app.pixels import stills
 
 _SPELLINGS = {"video/mpeg2": "video/mpeg", "video/mpg": "video/mpeg"}
 _DESCRIBED = frozenset(("image/jpeg", "image/jls", "image/jp2", "image/jpx", "image/jphc"))
@@ -30,7 +32,7 @@ class Part:
     length: int
 
 
-def place(data_set: DataSet, element: Element, parts: list[Part], read: Read) -> str:
+def place(data_set: DataSet, element: Element, parts: list[Part], spool: Spool) -> str:
     """Makes `parts` the value of Pixel Data and completes the Image Pixel attributes; the transfer syntax of the file.
     Raises `UnsupportedMediaType`, `TransferSyntaxRefused` or `Unreadable`."""
     media, syntax = _declared(parts)
@@ -42,10 +44,12 @@ def place(data_set: DataSet, element: Element, parts: list[Part], read: Read) ->
         data_set.pop(tag, None)
     if any(part.length == 0 for part in parts):
         raise Unreadable("a part of the pixel data is empty")
+    if media in stills.MEDIA_TYPES:
+        return _place_stills(data_set, element, parts, spool, media)
     if media.startswith("video/"):
-        return _place_video(data_set, parts, read, syntax, media)
+        return _place_video(data_set, parts, spool, syntax, media)
     if media in _DESCRIBED:
-        return _place_images(data_set, element, parts, read, syntax, media)
+        return _place_images(data_set, element, parts, spool, syntax, media)
     if absent := missing(data_set):
         raise Unreadable(f"{absent} is missing, and pixel data of type {media} do not tell it")
     require_frames(data_set, len(parts))
@@ -62,7 +66,7 @@ def _declared(parts: list[Part]) -> tuple[str, TransferSyntax | None]:
     if not given:
         if media == OCTET_STREAM:
             return media, TRANSFER_SYNTAXES[EXPLICIT_LE]
-        if media not in DEFAULT_SYNTAX or media == DICOM:
+        if (media not in DEFAULT_SYNTAX or media == DICOM) and media not in stills.MEDIA_TYPES:
             raise UnsupportedMediaType(f"pixel data of type {media} are not supported")
         return media, None
     syntax = TRANSFER_SYNTAXES.get(given)
@@ -76,13 +80,13 @@ def _declared(parts: list[Part]) -> tuple[str, TransferSyntax | None]:
 
 
 def _place_images(
-    data_set: DataSet, element: Element, parts: list[Part], read: Read, syntax: TransferSyntax | None, media: str
+    data_set: DataSet, element: Element, parts: list[Part], spool: Spool, syntax: TransferSyntax | None, media: str
 ) -> str:
     """One frame in each part."""
     first: Description | None = None
     spans = []
     for part in parts:
-        description = describe(partial(_within, part, read))
+        description = describe(partial(_within, part, spool))
         length = description.length if description.length is not None else part.length - description.start
         spans.append(Span(part.offset + description.start, min(length, part.length - description.start)))
         description = replace(description, start=0, length=None)
@@ -114,13 +118,37 @@ def _require_compatible(description: Description, syntax: TransferSyntax) -> Non
         raise TransferSyntaxRefused("the bit stream of the pixel data is not of the transfer-syntax of their part")
 
 
-def _place_video(data_set: DataSet, parts: list[Part], read: Read, syntax: TransferSyntax | None, media: str) -> str:
+def _place_stills(data_set: DataSet, element: Element, parts: list[Part], spool: Spool, media: str) -> str:
+    """Images that are decoded: what they become is appended to the spool."""
+    found: set[stills.Still] = set()
+    start = spool.length
+    for part in parts:
+        found.add(stills.decode(media, partial(_within, part, spool), part.length, spool.write))
+    still = found.pop()
+    frames = still.frames * len(parts)
+    if found:
+        raise Unreadable("the frames of the pixel data differ in size or kind")
+    require_frames(data_set, frames)
+    photometric = "MONOCHROME2" if still.samples == 1 else "RGB"
+    complete(
+        data_set,
+        Description(EXPLICIT_LE, still.rows, still.columns, still.samples, still.bits, photometric),
+        frames,
+        spool.length - start,
+    )
+    require_same_pixels(data_set, photometric, still.bits)
+    element.bulk = (Span(start, spool.length - start),)
+    element.vr = require_native(data_set, element.vr, spool.length - start)
+    return EXPLICIT_LE
+
+
+def _place_video(data_set: DataSet, parts: list[Part], spool: Spool, syntax: TransferSyntax | None, media: str) -> str:
     """One stream in one part. What cannot be read is taken as declared, when the metadata are complete."""
     if len(parts) > 1:
         raise Unreadable("a video must come in one part")
     part = parts[0]
     try:
-        description = describe_video(partial(_within, part, read), part.length)
+        description = describe_video(partial(_within, part, spool), part.length)
     except (Unreadable, TransferSyntaxRefused):
         if syntax is None or missing(data_set):
             raise
@@ -131,6 +159,6 @@ def _place_video(data_set: DataSet, parts: list[Part], read: Read, syntax: Trans
     return syntax.uid if syntax is not None else description.transfer_syntax
 
 
-def _within(part: Part, read: Read, at: int, length: int) -> bytes:
+def _within(part: Part, spool: Spool, at: int, length: int) -> bytes:
     """Bytes of one part only."""
-    return read(part.offset + at, max(0, min(length, part.length - at)))
+    return spool.read(part.offset + at, max(0, min(length, part.length - at)))

@@ -88,8 +88,8 @@ def _jpeg(read: Read) -> Description:
             header.frame = marker
             header.precision, header.rows, header.columns, count = struct.unpack(">BHHB", body[:6])
             header.components = bytes(body[6 + 3 * at] for at in range(count))
-    if not header.frame or not header.rows or not header.columns:
-        raise Unreadable("the JPEG image has no frame header, or one without lines and columns")
+    if not header.frame or not header.rows or not header.columns or not 2 <= header.precision <= 16:
+        raise Unreadable("the JPEG image has no frame header, or one without lines, columns or bits")
     syntax, method = _jpeg_syntax(header)
     samples = len(header.components)
     return Description(
@@ -176,6 +176,8 @@ def _jpeg2000(read: Read, start: int, length: int | None) -> Description:
         raise Unreadable("the JPEG 2000 image has no lines or columns")
     (components,) = struct.unpack(">H", size[34:36])
     depth = size[36]
+    if depth & 0x7F >= 32:
+        raise Unreadable("the JPEG 2000 image has more than 32 bits for each sample")
     reversible, mixed = style[9] == 1, style[4] == 1
     high_throughput = bool(capabilities & 0x00020000)
     syntax, method = _jpeg2000_syntax(reversible, high_throughput, bool(profile & 0x8000))

@@ -99,6 +99,14 @@ def require_frames(data_set: DataSet, frames: int) -> None:
         raise Unreadable(f"NumberOfFrames of the metadata is not the number of frames that came: {frames}")
 
 
+def require_same_pixels(data_set: DataSet, photometric: str, bits: int) -> None:
+    """Raises `Unreadable` when the metadata describe other pixels than decoded ones: samples together, `bits` each."""
+    given = str(value(data_set, PHOTOMETRIC_INTERPRETATION))
+    same = given == photometric or (given, photometric) == ("MONOCHROME1", "MONOCHROME2")
+    if not same or number(data_set, BITS_ALLOCATED) != bits or number(data_set, PLANAR_CONFIGURATION):
+        raise Unreadable(f"the metadata describe other pixels than the image has: {photometric} with {bits} bits")
+
+
 def require_native(data_set: DataSet, given: str, length: int) -> str:
     """The VR of `length` bytes of uncompressed Pixel Data (PS3.5 A.2), `given` when it may be; raises `Unreadable` when
     an Image Pixel attribute is missing or the pixels are fewer than they should be."""

@@ -29,11 +29,13 @@ def describe_video(read: Read, length: int) -> Description:
     """The description of a video of `length` bytes; raises `Unreadable` when it is neither MP4 nor MPEG-2 or broken,
     `TransferSyntaxRefused` when DICOM has no transfer syntax for its codec, profile or level."""
     try:
-        if read(4, 4) in (b"ftyp", b"moov", b"mdat", b"free", b"wide"):
-            return _mp4(read, length)
-        return _mpeg2(read, length)
+        container = read(4, 4) in (b"ftyp", b"moov", b"mdat", b"free", b"wide")
+        description = _mp4(read, length) if container else _mpeg2(read, length)
     except (struct.error, IndexError) as error:
         raise Unreadable("the header of the video is broken") from error
+    if not description.rows or not description.columns or not description.frames:
+        raise Unreadable("the video has no lines, columns or frames")
+    return description
 
 
 def _mp4(read: Read, length: int) -> Description:

@@ -6,6 +6,7 @@ import base64
 import io
 import shutil
 import subprocess
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,34 @@ def test_real_bit_streams_tell_what_the_metadata_left_out(name: str, media: str,
         assert derived[keyword].value == original[keyword].value, keyword
     assert derived.PhotometricInterpretation == original.PhotometricInterpretation
     assert list(generate_frames(derived.PixelData, number_of_frames=1)) == [frame]
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGB"), ("PNG", "L"), ("GIF", "RGB")])
+def test_secondary_capture_from_consumer_images(kind: str, mode: str, tmp_path: Path, dciodvfy: Judge) -> None:
+    image = _photograph(mode).quantize(32).convert(mode)
+    encoded = _encoded(image, kind)
+    content = _file(_secondary_capture(), [(f"image/{kind.lower()}", "bulk/1", encoded)], tmp_path)
+    assert dciodvfy(content) == []
+    data_set = _read(content)
+    assert data_set.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"
+    assert np.array_equal(data_set.pixel_array, np.asarray(image))
+    assert "LossyImageCompression" not in data_set
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"00280004": _attribute("CS", "YBR_FULL")},
+        {"00280100": _attribute("US", 16)},
+        {"00280006": _attribute("US", 1)},
+        {"00280010": _attribute("US", 38)},
+        {"00280008": _attribute("IS", 3)},
+    ],
+)
+def test_consumer_images_that_the_metadata_contradict(change: Json, tmp_path: Path) -> None:
+    part = ("image/png", "bulk/1", _encoded(_photograph(), "PNG"))
+    (refused,) = _assemble({**_secondary_capture(), **change}, [part], tmp_path)
+    assert isinstance(refused, Unreadable)
 
 
 def _ct(pixels: np.ndarray[Any, Any], **more: Json) -> Json:
@@ -475,6 +504,28 @@ def test_refusals_of_the_whole_request(tmp_path: Path) -> None:
         _assemble([], [], tmp_path)
     with pytest.raises(LimitExceeded):
         _assemble(_secondary_capture(), [], tmp_path, limits=Limits(json_metadata=100))
+
+
+def test_G16_memory_does_not_depend_on_the_size_of_the_bulk_data(tmp_path: Path) -> None:
+    chunk, times = bytes(1 << 20), 96
+    pixels = np.zeros((1 << 10, 1 << 9), "<i2")
+    metadata = {**_ct(pixels), "00280008": _attribute("IS", times)}
+    tracemalloc.start()
+    with Assembly(DEFAULT, tmp_path) as assembly:
+        assembly.part(DICOM_JSON, {}, "")
+        assembly.data(orjson.dumps([metadata]))
+        assembly.end()
+        assembly.part("application/octet-stream", {}, "http://h/b?x=1")
+        for _ in range(times):
+            assembly.data(chunk)
+        assembly.end()
+        (assembled,) = assembly.instances()
+        assert not isinstance(assembled.content, Refused)
+        length = sum(len(piece) for piece in assembled.content)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert length > times << 20
+    assert peak < 8 << 20
 
 
 def test_the_spool_leaves_no_file(tmp_path: Path) -> None:
