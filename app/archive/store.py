@@ -11,8 +11,6 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
-import asyncpg
-
 from app.archive.context import Context
 from app.archive.receipts import Receipt
 from app.archive.row import make_row
@@ -20,7 +18,7 @@ from app.blobs import journal
 from app.blobs.base import BlobWriter
 from app.blobs.checksum import Checks
 from app.blobs.keys import make_key, new_version
-from app.catalog.instances import InstanceTable, NewInstance, Stored, Verdict
+from app.catalog.instances import BatchRefused, InstanceTable, NewInstance, Stored, Verdict
 from app.dicom.header import Header, HeaderWarning
 from app.dicom.part10 import HeaderReader
 from app.dicom.status import Outcome, outcome_of
@@ -136,14 +134,14 @@ class Storekeeper:
                 waiting.done.set_result(verdict)
                 if verdict.stored in (Stored.IDENTICAL, Stored.REJECTED):
                     self._in_background(self._withdraw(waiting))
-        except asyncpg.PostgresError as error:
+        except BatchRefused as error:
             await self._commit_singly(batch, error)
         except DatabaseDown as error:
             _fail(batch, error)
         finally:
             _fail(batch, DatabaseDown("the commit failed"))  # nobody may wait for ever, whatever went wrong
 
-    async def _commit_singly(self, batch: list[Waiting], error: asyncpg.PostgresError) -> None:
+    async def _commit_singly(self, batch: list[Waiting], error: BatchRefused) -> None:
         """What the catalog refuses must not harm its neighbours."""
         if len(batch) == 1:
             _fail(batch, Unreadable(f"the catalog cannot hold the instance ({error.sqlstate})"))

@@ -41,6 +41,14 @@ class Verdict:
     elsewhere: bool
 
 
+class BatchRefused(Exception):
+    """The catalog takes nothing of a batch, because of one of its rows. `sqlstate` as PostgreSQL gives it."""
+
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__(sqlstate)
+        self.sqlstate = sqlstate
+
+
 Details = Callable[[], dict[str, object]]
 
 
@@ -68,7 +76,7 @@ class InstanceTable:
 
     async def commit(self, batch: Sequence[NewInstance], policy: str) -> list[Verdict]:
         """Commits `batch` in one transaction; verdicts in its order. No SOP Instance UID may occur twice in one series.
-        Raises `DatabaseDown` when the outcome is unknown, and asyncpg's errors when the catalog refused the batch."""
+        Raises `DatabaseDown` when the outcome is unknown, `BatchRefused` when nothing of the batch was taken."""
         order = sorted(range(len(batch)), key=lambda at: (batch[at].study, batch[at].series))
         rows = [batch[at] for at in order]
         for attempt in range(4):
@@ -81,7 +89,7 @@ class InstanceTable:
                 elif error.sqlstate in _TRANSIENT and attempt < 3:
                     await asyncio.sleep(0.01 * (attempt + 1))
                 else:
-                    raise
+                    raise BatchRefused(error.sqlstate or "") from error
         verdicts = [Verdict(Stored.NEW, False)] * len(batch)
         for at, code in zip(order, codes, strict=True):
             if code:
