@@ -10,7 +10,7 @@ from fastapi import Request, Response
 
 from app.archive.receipts import Receipt
 from app.archive.store import Reception, Storekeeper
-from app.dicom.status import Outcome, outcome_of
+from app.dicom.status import STATUSES, Outcome, outcome_of
 from app.dicom.uid import require_uid
 from app.dicomweb import routes, stow_answer, stow_metadata
 from app.dicomweb.multipart import ContentType, MultipartReader, boundary_of, parse_content_type
@@ -42,7 +42,7 @@ async def store(request: Request) -> Response:
         else:
             receipts = await _store_parts(request, keeper, study, content_type)
     except Disconnected:
-        return Response(status_code=400)
+        return Response(status_code=STATUSES[Outcome.BAD_REQUEST].http)  # nobody reads it
     for receipt in receipts:
         keeper.context.count_store(receipt.outcome)
     hit(Failpoint.STORE_ANSWERED)
