@@ -59,6 +59,6 @@ def check_routes(routes: Iterable[Any]) -> None:
         methods = getattr(route, "methods", None)
         if not methods:
             raise CannotStart(f"app.security.policy cannot judge {path}: it is a mount or a web socket, not a route.")
-        for method in methods:
+        for method in sorted(methods):
             if rule_for(method, path) is None:
                 raise CannotStart(f"app.security.policy has no rule for {method} {path}.")
