@@ -7,8 +7,7 @@ import asyncio
 import hashlib
 import os
 from pathlib import Path
-
-import asyncpg
+from typing import Any
 
 from app.archive.context import Context
 from app.blobs.base import ByteRange
@@ -50,7 +49,7 @@ async def _export(context: Context, folder: Path, study: str) -> int:
     return 1 if failed or (study and not instances) else 0
 
 
-async def _write(context: Context, row: asyncpg.Record, target: Path) -> str:
+async def _write(context: Context, row: Any, target: Path) -> str:
     """Writes one file under another name first, so that an interruption leaves no half a file; its SHA-256."""
     await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
     digest = hashlib.sha256()
