@@ -5,6 +5,7 @@ a header block. Lines end in CRLF only; a part's Content-Length is not believed.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from python_multipart.multipart import MultipartParser
 
 from app.dicom.limits import DEFAULT, Limits
 from app.errors import BadRequest, LimitExceeded, Refused, UnsupportedMediaType
+
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # a sender's mistake is answered, not logged
 
 Event = tuple[Literal["part"], dict[bytes, bytes]] | tuple[Literal["data"], bytes] | tuple[Literal["end"]]
 END: tuple[Literal["end"]] = ("end",)

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 import pydicom
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydicom.data import get_testdata_file
@@ -90,6 +90,7 @@ def test_the_seeds_are_understood() -> None:
 
 
 @given(_mutated())
+@settings(deadline=None)
 def test_broken_headers(content: bytes) -> None:
     _judge(content)
 
@@ -98,5 +99,6 @@ def test_broken_headers(content: bytes) -> None:
     st.sampled_from((b"", b"\xff\xd8", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ", b"\0\0\0\x08ftyp")),
     st.binary(max_size=300),
 )
+@settings(deadline=None)
 def test_any_bytes(head: bytes, content: bytes) -> None:
     _judge(head + content)

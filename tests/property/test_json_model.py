@@ -72,6 +72,7 @@ _valid = st.dictionaries(
 
 
 @given(st.binary(max_size=200) | (_anything | _data_sets).map(lambda content: json.dumps(content).encode()))
+@settings(deadline=None)
 def test_any_document_gives_data_sets_or_refusals(document: bytes) -> None:
     try:
         results = parse(document)
@@ -83,6 +84,7 @@ def test_any_document_gives_data_sets_or_refusals(document: bytes) -> None:
 
 
 @given(_data_sets)
+@settings(deadline=None)
 def test_any_object_gives_a_data_set_or_a_refusal(members: Any) -> None:
     try:
         parsed = parse_object(members)
@@ -97,7 +99,7 @@ def _write(parsed: Parsed) -> bytes:
 
 
 @given(_valid)
-@settings(max_examples=60)
+@settings(deadline=None, max_examples=60)
 def test_what_is_valid_comes_back(members: dict[str, Any]) -> None:
     again = pydicom.dcmread(io.BytesIO(_write(parse_object(members))))
     for tag, attribute in members.items():
@@ -112,12 +114,14 @@ def test_what_is_valid_comes_back(members: dict[str, Any]) -> None:
 
 
 @given(_valid)
+@settings(deadline=None)
 def test_xml_and_back(members: dict[str, Any]) -> None:
     again = from_xml(to_xml(members))
     assert parse_object(again) == parse_object(members)
 
 
 @given(st.binary(max_size=100) | st.text(max_size=100).map(str.encode))
+@settings(deadline=None)
 def test_any_bytes_are_xml_or_refused(document: bytes) -> None:
     for content in (document, b"<NativeDicomModel>" + document + b"</NativeDicomModel>"):
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.dicom.limits import Limits
@@ -51,16 +51,19 @@ def _read(body: bytes, sizes: list[int], limits: Limits = SMALL) -> tuple[list[E
 
 
 @given(_bodies, _sizes)
+@settings(deadline=None)
 def test_any_chunking_gives_the_same_events(body: bytes, sizes: list[int]) -> None:
     assert _read(body, sizes) == _read(body, [len(body) or 1])
 
 
 @given(st.binary(max_size=300))
+@settings(deadline=None)
 def test_any_bytes_give_events_or_a_refusal(body: bytes) -> None:
     _read(body, [7])
 
 
 @given(st.lists(st.binary(max_size=80).filter(lambda data: b"--B" not in data), min_size=1, max_size=5), _sizes)
+@settings(deadline=None)
 def test_what_was_put_together_comes_apart(parts: list[bytes], sizes: list[int]) -> None:
     body = b"".join(b"--B\r\nContent-Type: a/b\r\n\r\n%s\r\n" % part for part in parts) + b"--B--\r\n"
     events, ending = _read(body, sizes, Limits())
