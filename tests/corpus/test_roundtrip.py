@@ -159,11 +159,11 @@ def test_every_stored_file_is_found(kept: list[tuple[CorpusFile, Visit]]) -> Non
     assert {file.name: seen.found for file, seen in kept if seen.found != 1} == {}
 
 
-def test_every_stored_file_is_read_back_when_its_transfer_syntax_is_named(kept: list[tuple[CorpusFile, Visit]]) -> None:
+def test_G02_bytes_out_are_bytes_in_when_the_transfer_syntax_is_named(kept: list[tuple[CorpusFile, Visit]]) -> None:
     assert [file.name for file, seen in kept if seen.named != file.path.read_bytes()] == []
 
 
-def test_every_stored_file_is_read_back_for_any_transfer_syntax(kept: list[tuple[CorpusFile, Visit]]) -> None:
+def test_G02_bytes_out_are_bytes_in_for_any_transfer_syntax(kept: list[tuple[CorpusFile, Visit]]) -> None:
     """But implicit VR and big endian leave only when they are named (PS3.18 8.7.3)."""
     others = [(file, seen) for file, seen in kept if seen.syntax not in (IMPLICIT_LE, EXPLICIT_BE)]
     assert [file.name for file, seen in others if seen.starred != file.path.read_bytes()] == []
