@@ -230,8 +230,12 @@ def _of_study(row: Row) -> dict[str, bytes]:
 
 def _of_fields(members: dict[str, bytes], query: Query) -> dict[str, bytes]:
     """Only the members that were asked for."""
-    tags = {f"{path[0]:08X}" for path in query.fields.paths}
+    tags = _tags(query)
     return {tag: member for tag, member in members.items() if tag in tags}
+
+
+def _tags(query: Query) -> set[str]:
+    return {f"{path[0]:08X}" for path in query.fields.paths}
 
 
 def _above(row: Row, query: Query, wanted: Wanted) -> dict[str, bytes]:
@@ -262,9 +266,7 @@ def _instance(row: Row, query: Query, wanted: Wanted, root: bytes) -> bytes:
         return made.whole_instance(made.with_address(zlib.decompress(row["data"]), *where), identity)
     members = _above(row, query, wanted)
     if wanted.data:
-        data = made.members_of_object(made.with_address(zlib.decompress(row["data"]), *where))
-        members |= {tag: data[tag] for tag in made.INSTANCE_TAGS if tag in data}
-        members |= _of_fields(data, query)
+        members |= made.chosen(made.with_address(zlib.decompress(row["data"]), *where), _tags(query))
     else:
         members |= made.cut(made.with_address(row["head"], *where))
     return made.join(members | identity)

@@ -46,7 +46,7 @@ _MODALITIES = _KEYWORDS["ModalitiesInStudy"]
 _CLASSES = _KEYWORDS["SOPClassesInStudy"]
 MODALITY = _KEYWORDS["Modality"]
 SOP_CLASS = _KEYWORDS["SOPClassUID"]
-INSTANCE_TAGS = tuple(f"{tag:08X}" for tag in sorted(INSTANCE_DEFAULT))
+_DEFAULT = frozenset(f"{tag:08X}" for tag in INSTANCE_DEFAULT)
 _PATIENT_COUNTS = ("00201200", "00201202", "00201204")
 """Number of Patient Related Studies, Series, Instances."""
 
@@ -162,9 +162,10 @@ def whole_instance(data: bytes, identity: Members) -> bytes:
     return b"{" + beginning + (b"," + text[at:].encode() if text[at] != "}" else b"}")
 
 
-def members_of_object(data: bytes) -> dict[str, bytes]:
-    """The members of one JSON object by tag."""
-    return _take(data.decode(), 1, "")[0]
+def chosen(data: bytes, tags: Collection[str]) -> dict[str, bytes]:
+    """The members of the JSON object `data` that are in `tags` or that instances return by default."""
+    members, _ = _take(data.decode(), 1, max(*_DEFAULT, *tags))
+    return {tag: member for tag, member in members.items() if tag in tags or tag in _DEFAULT}
 
 
 def of_patient(stored: bytes) -> dict[str, bytes]:
