@@ -12,7 +12,6 @@ from functools import lru_cache
 _SINGLE_BYTE = {
     "6": "latin_1",
     "13": "shift_jis",
-    "14": "shift_jis",
     "100": "latin_1",
     "101": "iso8859_2",
     "109": "iso8859_3",
@@ -38,6 +37,12 @@ _ALONE = {
 }
 _NAMES = {"LATIN1": "latin_1", "LATIN_1": "latin_1", "ISO8859": "latin_1", "ASCII": "latin_1", "GB2312": "gb2312",
           "ISO 2022 58": "gb2312", "EUC_KR": "euc_kr", "SHIFT_JIS": "shift_jis"}  # fmt: skip
+_BY_NUMBER = {**_SINGLE_BYTE, **_MULTI_BYTE, "14": "shift_jis", "192": "utf_8"}
+_DEFINED_TERMS = frozenset(
+    {"ISO_IR 192", "GB18030", "GBK"}
+    | {f"ISO_IR {number}" for number in _SINGLE_BYTE}
+    | {f"ISO 2022 IR {number}" for number in (*_SINGLE_BYTE, *_MULTI_BYTE)}
+)
 _ISO_IR = re.compile(r"ISO.?IR.?([0-9]{1,3})")
 _ISO_2022 = re.compile(r"ISO.?2022.?IR.?([0-9]{1,3})")
 
@@ -124,13 +129,10 @@ def _codec_of(term: str) -> tuple[str, str]:
     upper = term.upper()
     found = _ISO_2022.fullmatch(upper) or _ISO_IR.fullmatch(upper)
     number = found[1].lstrip("0") if found else ""
-    codec = _ALONE.get(upper) or _SINGLE_BYTE.get(number) or _MULTI_BYTE.get(number) or _NAMES.get(upper)
-    if number == "192":
-        codec = "utf_8"
+    codec = _ALONE.get(upper) or _BY_NUMBER.get(number) or _NAMES.get(upper)
     if codec is None:
         return "latin_1", "unknown character set, read as ISO_IR 6"
-    proper = term in (f"ISO_IR {number}", f"ISO 2022 IR {number}", "GB18030", "GBK")
-    return codec, "" if proper else "misspelt character set"
+    return codec, "" if term in _DEFINED_TERMS else "misspelt character set"
 
 
 def _decode_extended(charset: Charset, value: bytes, person_name: bool) -> tuple[str, bool]:

@@ -80,7 +80,7 @@ class Scanner(Stepper):
             raise Unreadable("the data set ends inside an element")
         if self._step in (self._fragment, self._streamed):
             raise Unreadable("the data set ends inside encapsulated pixel data")
-        if rest:
+        if rest and ("", _ZEROS) not in self.faults:
             self.faults.append(("", _ZEROS))
         self._check(self._at)
 
@@ -199,15 +199,11 @@ class Scanner(Stepper):
         if tag >> 16 == 0xFFFE or tag == 0:
             return self._delimiter(data, pos, tag)
         order = self._level.encoding.order
-        if len(data) < pos + 12:
-            if pos + 12 > self._level.end - self._base and code in _NAMES[order]:
-                raise Unreadable("an element is longer than the item that holds it")
-            if code in _NAMES[order] or pos + 8 == len(data):
-                self._need = 12
-                return pos
         vr = _NAMES[order].get(code)
         if vr is None:
             return self._unknown_vr(data, pos, tag)
+        if pos + 12 > len(data):
+            return self._beyond(pos, pos + 12)
         length = _LENGTHS[order](data, pos + 8)[0]
         if vr == "UN":
             vr = self._known_vr(tag, length)
@@ -254,13 +250,15 @@ class Scanner(Stepper):
     def _unknown_vr(self, data: bytes, pos: int, tag: int) -> int:
         """No VR of the standard: two letters are a newer VR (PS3.5 7.1.2), anything else is implicit VR by mistake."""
         order = self._level.encoding.order
-        letters = data[pos + 4 : pos + 6]
+        letters, size = data[pos + 4 : pos + 6], struct.unpack_from(f"{order}H", data, pos + 6)[0]
         if letters.isalpha() and letters.isupper():
+            wide = size == 0 and pos + 12 <= self._level.end - self._base
+            if wide and pos + 12 > len(data):
+                return self._beyond(pos, pos + 12)
             self._fault(tag, "unknown VR, kept as UN")
-            length = struct.unpack_from(f"{order}H", data, pos + 6)[0]
-            if length == 0 and len(data) >= pos + 12:
+            if wide:
                 return self._value(data, pos, 12, tag, "UN", _LENGTHS[order](data, pos + 8)[0])
-            return self._value(data, pos, 8, tag, "UN", length)
+            return self._value(data, pos, 8, tag, "UN", size)
         self._fault(tag, "implicit VR in a data set with explicit VR")
         return self._value(data, pos, 8, tag, self._level.vr_of(tag), _LENGTHS[order](data, pos + 4)[0])
 
@@ -283,8 +281,9 @@ class Scanner(Stepper):
 
     def _fault(self, tag: int, message: str) -> None:
         self._pin()
-        if len(self.faults) < MOST_FAULTS:
-            self.faults.append((self._path() + path_of(tag), message))
+        fault = (self._path() + path_of(tag), message)
+        if len(self.faults) < MOST_FAULTS and self.faults[-1:] != [fault]:
+            self.faults.append(fault)
 
     def _bulk_hit(self, tag: int, vr: str, offset: int, length: int) -> Prepared:
         """An element whose value is answered by BulkDataURI."""

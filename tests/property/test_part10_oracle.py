@@ -1,0 +1,214 @@
+"""The header reader against pydicom: the whole corpus of real files, and data sets that hypothesis makes up."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import re
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
+
+from app.dicom.header import FRAGMENTED, FRAME_ENTRY, Header
+from app.dicom.part10 import HeaderReader
+from app.dicom.prepared import MEMORIES
+from app.dicom.transfer_syntaxes import transfer_syntax
+from app.errors import Refused, Unreadable
+from tests.property import datasets
+from tests.property.annex_f import compare, read, read_without_identifiers, theirs
+from tests.testdata.collect import MARK, corpus_folder
+from tests.testdata.fixtures import CorpusFile, corpus_files
+
+REFUSED = {
+    "pydicom/test_files/MR_truncated.dcm": "the pixel data is cut off",
+    "pydicom/test_files/rtplan_truncated.dcm": "an element is cut off",
+    "pydicom-data/emri_small_jpeg_2k_lossless_too_short.dcm": "the pixel data is cut off",
+    "pydicom/test_files/no_meta.dcm": "begins one byte before its first element",
+    "dicomdirtests/DICOMDIR-nooffset": "an item is longer than its sequence; no instance anyway",
+    "test_conversion_error_logs_filename_and_error_type/bad.dcm": "not DICOM",
+    "pydicom-data/bad_sequence.dcm": "the SOP Instance UID is not one",
+}
+"""What cannot be read at all, by the end of its name, and why. Nothing is left to another parser: every other file is
+read by the reader itself."""
+CONTROL = re.compile(rb"[\x00-\x1f]")
+QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@pytest.fixture(scope="module")
+def files() -> list[CorpusFile]:
+    folder = corpus_folder()
+    if not (folder / MARK).exists():
+        pytest.fail("no corpus: run `make corpus`")
+    return corpus_files(folder)
+
+
+def reason(file: CorpusFile) -> str | None:
+    return next((why for name, why in REFUSED.items() if file.name.endswith(name)), None)
+
+
+def test_every_file_of_the_corpus_reads_as_pydicom_reads_it(files: list[CorpusFile]) -> None:
+    wrong: dict[str, object] = {}
+    refused = set()
+    for file in files:
+        data = file.path.read_bytes()
+        try:
+            header = read_without_identifiers(data)
+        except Refused as error:
+            refused.add(file.name)
+            if reason(file) is None:
+                wrong[file.name] = error.detail
+            continue
+        if found := compare(data, header):
+            wrong[file.name] = found[:5]
+    assert wrong == {}
+    assert [name for name in REFUSED if not any(other.endswith(name) for other in refused)] == []
+
+
+def test_only_missing_identifiers_refuse_a_file(files: list[CorpusFile]) -> None:
+    wrong = []
+    for file in files:
+        data = file.path.read_bytes()
+        try:
+            read(data)
+        except Unreadable as error:
+            if reason(file):
+                continue
+            _, dataset = theirs(data)
+            uids = [dataset.get(name) for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
+            if all(uids):
+                wrong.append(f"{file.name}: {error.detail}")
+    assert wrong == []
+
+
+def test_any_portions_of_a_real_file_give_the_same_header(files: list[CorpusFile]) -> None:
+    dice = random.Random(2)
+    for file in files:
+        data = file.path.read_bytes()
+        if len(data) > 200_000 or reason(file):
+            continue
+        whole = read_without_identifiers(data)
+        reader = HeaderReader()
+        for size in (1, 7, 61):
+            again = _attempt(data, itertools.repeat(dice.randint(size, 3 * size)))
+            assert again is None or again == whole, file.name
+        del reader
+
+
+def _attempt(data: bytes, portions: Iterator[int] | None = None) -> Header | None:
+    try:
+        return read(data, portions)
+    except Refused:
+        return None
+
+
+def frame_bytes(header: Header, data: bytes) -> list[bytes]:
+    """Every frame as the index places it, fragments joined."""
+    index = header.frames
+    if index.kind == "native":
+        size = index.frame_bits // 8
+        return [data[index.offset + n * size : index.offset + (n + 1) * size] for n in range(index.count)]
+    out = []
+    for offset, length in FRAME_ENTRY.iter_unpack(index.table):
+        if not offset & FRAGMENTED:
+            out.append(data[offset : offset + length])
+            continue
+        pos, frame = offset & ~FRAGMENTED, b""
+        end = pos + length
+        while pos < end:
+            size = int.from_bytes(data[pos + 4 : pos + 8], "little")
+            frame += data[pos + 8 : pos + 8 + size]
+            pos += 8 + size
+        out.append(frame)
+    return out
+
+
+def without_wrong_table(header: Header, dataset: Dataset) -> bytes:
+    """Encapsulated pixel data; pydicom believes an offset table even where it points between fragments."""
+    pixels: bytes = dataset.PixelData
+    if not any("offset table" in warning.message for warning in header.warnings):
+        return pixels
+    return pixels[:4] + bytes(4) + pixels[8 + int.from_bytes(pixels[4:8], "little") :]
+
+
+def test_frames_of_the_corpus_are_those_that_pydicom_finds(files: list[CorpusFile]) -> None:
+    seen = 0
+    for file in files:
+        data = file.path.read_bytes()
+        header = _attempt(data)
+        if header is None or header.frames.kind == "none" or header.transfer_syntax.endswith(".99"):
+            continue
+        _, dataset = theirs(data)
+        mine = frame_bytes(header, data)
+        number = str(dataset.get("NumberOfFrames", ""))
+        video = transfer_syntax(header.transfer_syntax).video
+        count = int(number) if number.isdecimal() and not video else 1
+        assert len(mine) == header.frames.count == count, file.name
+        if header.frames.kind == "native":
+            bits = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * dataset.BitsAllocated
+            if dataset.PhotometricInterpretation == "YBR_FULL_422":
+                bits = bits * 2 // 3
+            assert header.frames.frame_bits == bits, file.name
+            assert bits % 8 or b"".join(mine) == dataset.PixelData[: len(mine) * bits // 8], file.name
+        else:
+            assert mine == list(generate_frames(without_wrong_table(header, dataset), number_of_frames=count)), (
+                file.name
+            )
+        seen += 1
+    assert seen > 100
+
+
+def portions(seed: int, most: int = 90) -> Iterator[int]:
+    dice = random.Random(seed)
+    return iter(lambda: dice.randint(1, most), 0)
+
+
+@QUICK
+@given(datasets.datasets(), st.sampled_from(datasets.SYNTAXES), st.integers(0, 99))
+def test_made_up_data_sets_read_as_pydicom_reads_them(dataset: Dataset, syntax: str, seed: int) -> None:
+    data = datasets.encode(dataset, syntax)
+    MEMORIES.clear()
+    header = read(data)
+    assert compare(data, header) == []
+    assert header.transfer_syntax == syntax
+    assert_well_formed(header)
+    assert read(data) == header
+    assert read(data, portions(seed)) == header
+    MEMORIES.clear()
+    assert read(data, portions(seed, 9)) == header
+
+
+def assert_well_formed(header: Header) -> None:
+    """Valid JSON in ascending order, without control characters but for the mark of bulk data."""
+    text = header.json.replace(b'"BulkDataURI":"\x01', b'"BulkDataURI":"')
+    assert not CONTROL.search(text)
+    members = json.loads(text)
+    assert list(members) == sorted(members)
+    for part in (header.study_json, header.series_json, header.instance_json):
+        plain = part.replace(b'"BulkDataURI":"\x01', b'"BulkDataURI":"')
+        assert json.loads(b"{" + plain + b"}").items() <= members.items()
+
+
+@QUICK
+@given(datasets.datasets(), st.sampled_from(datasets.SYNTAXES), st.data())
+def test_damaged_bytes_give_a_header_or_a_refusal(dataset: Dataset, syntax: str, data: st.DataObject) -> None:
+    good = bytearray(datasets.encode(dataset, syntax))
+    for _ in range(data.draw(st.integers(1, 6))):
+        good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
+    bad = bytes(good[: data.draw(st.integers(0, len(good)))]) if data.draw(st.booleans()) else bytes(good)
+    seed = data.draw(st.integers(0, 99))
+    MEMORIES.clear()
+    whole = _attempt(bad)
+    assert _attempt(bad, portions(seed)) == whole
+    if whole is not None:
+        assert_well_formed(whole)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=600), st.sampled_from(datasets.OPENINGS))
+def test_any_bytes_give_a_header_or_a_refusal(noise: bytes, opening: bytes) -> None:
+    _attempt(opening + noise)
