@@ -93,8 +93,8 @@ class Assembly:
         if not self._metadata:
             raise BadRequest(f"no part of the body is {DICOM_JSON} or {DICOM_XML}")
         found = False
-        for media_type, document in self._metadata:
-            for parsed in self._parse(media_type, bytes(document)):
+        while self._metadata:
+            for parsed in self._parse(*self._metadata.pop(0)):
                 found = True
                 yield self._assemble(parsed)
         if not found:
@@ -110,7 +110,7 @@ class Assembly:
         except ValueError:
             return reference
 
-    def _parse(self, media_type: str, document: bytes) -> list[Parsed | Refused]:
+    def _parse(self, media_type: str, document: bytearray) -> list[Parsed | Refused]:
         if media_type == DICOM_JSON:
             return json_model.parse(document, self._limits)
         try:

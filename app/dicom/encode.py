@@ -28,6 +28,7 @@ _LONG_VRS = frozenset("OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 """Explicit VRs with a 32-bit length (PS3.5 Table 7.1-1)."""
 _PACKED = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 _UNDEFINED = 0xFFFFFFFF
+_LARGE = 1 << 16
 _ITEM = b"\xfe\xff\x00\xe0"
 _SEQUENCE_DELIMITATION = b"\xfe\xff\xdd\xe0\0\0\0\0"
 
@@ -43,8 +44,11 @@ class _Segments:
         self._bytes = bytearray()
 
     def add(self, data: bytes | bytearray) -> None:
-        """Appends bytes."""
-        self._bytes += data
+        """Appends bytes; many of them as a segment of their own, without a copy."""
+        if len(data) >= _LARGE and isinstance(data, bytes):
+            self.flush().append(data)
+        else:
+            self._bytes += data
         self.length += len(data)
 
     def add_span(self, span: Span) -> None:
@@ -134,7 +138,8 @@ def _sequence(out: _Segments, tag: int, items: list[Value]) -> None:
 def _element(out: _Segments, tag: int, element: Element) -> None:
     if element.bulk is None:
         value = _pad(_value(element), element.vr)
-        out.add(_header(tag, element.vr, len(value)) + value)
+        out.add(_header(tag, element.vr, len(value)))
+        out.add(value)
         return
     length = sum(span.length for span in element.bulk)
     out.add(_header(tag, element.vr, length + length % 2))

@@ -76,7 +76,7 @@ _TOKENS = 2_000_000
 _DS_LENGTH = 16
 
 
-def parse(document: bytes, limits: Limits = DEFAULT) -> list[Parsed | Refused]:
+def parse(document: bytes | bytearray, limits: Limits = DEFAULT) -> list[Parsed | Refused]:
     """The data sets of a DICOM JSON array (a lone object is taken as an array of one), each with its own refusal.
     Raises `BadRequest` when the document is no JSON of that shape, `LimitExceeded` when it is too large."""
     if len(document) > limits.json_metadata:
@@ -178,7 +178,7 @@ def _inline(vr: str, inline: object, path: str) -> bytes:
     if vr not in BINARY_VRS or not isinstance(inline, str):
         raise Unreadable(f"{path} has an InlineBinary that is no text, or a VR that allows none")
     try:
-        return base64.b64decode("".join(inline.split()), validate=True)
+        return base64.b64decode("".join(inline.split()) if any(map(inline.count, " \r\n\t")) else inline, validate=True)
     except (binascii.Error, ValueError) as error:
         raise Unreadable(f"{path} has an InlineBinary that is not base64") from error
 

@@ -133,7 +133,7 @@ def _escape(text: str) -> str:
     return _SPECIAL.sub(lambda match: _ESCAPES.get(match[0], "\ufffd"), text)
 
 
-def from_xml(document: bytes, limits: Limits = DEFAULT) -> dict[str, Any]:
+def from_xml(document: bytes | bytearray, limits: Limits = DEFAULT) -> dict[str, Any]:
     """The DICOM JSON object of one document. DS and IS stay text as sent; a value that its VR does not allow is given
     as text too, for `json_model` to refuse. Raises `BadRequest` or `LimitExceeded`."""
     if len(document) > limits.json_metadata:
