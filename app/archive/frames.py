@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from app.archive.context import Context
 from app.archive.retrieve import Instance, Pieces, missing, read, read_at_once, require_uids
-from app.blobs.checksum import PIECE
+from app.archive.sized_cache import SizedCache
+from app.blobs.checksum import PIECE, piece_length, pieces_of
 from app.catalog import lookups
 from app.dicom.header import FRAGMENTED, FRAME_ENTRY
 from app.dicom.inflate import Inflater
@@ -23,6 +24,10 @@ _DENSE = 8192
 AT_ONCE = 4 << 20
 """Values up to this length are read before the answer begins."""
 _NATIVE = 1
+
+
+PieceCache = SizedCache[tuple[str, int], bytes]
+"""Verified MiBs by version and number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +101,40 @@ def is_plain(instance: Instance, place: Place) -> bool:
     return place.word == 1 and not place.bits and not place.fragmented and not _is_deflated(instance)
 
 
-async def value(context: Context, instance: Instance, place: Place) -> Piece:
+async def value(context: Context, cache: PieceCache, instance: Instance, place: Place) -> list[Piece]:
     """A whole value, for one of at most a few MiB."""
-    if is_plain(instance, place):
-        return await read_at_once(context, instance, place.offset, place.length)
-    return b"".join([piece async for piece in value_pieces(context, instance, place)])
+    if _is_deflated(instance):
+        return [piece async for piece in value_pieces(context, instance, place)]
+    return finished(await read_pieces(context, cache, instance, place.offset, place.length), place)
+
+
+def finished(stored: list[Piece], place: Place) -> list[Piece]:
+    """The value in the stored bytes of `place`."""
+    if place.word == 1 and not place.bits and not place.fragmented:
+        return stored
+    if place.fragmented:
+        stripper = ItemStripper()
+        return [out for piece in stored for out in stripper.feed(piece)]
+    swapper = Swapper(place.word)
+    whole = b"".join([*(swapper.feed(piece) for piece in stored), swapper.finish()])
+    return [shift_bits(whole, place.skip, place.bits) if place.bits else whole]
+
+
+async def read_pieces(context: Context, cache: PieceCache, instance: Instance, offset: int, length: int) -> list[Piece]:
+    """`length` bytes from `offset` of the file, without a copy. The MiBs of an instance with many frames are kept, so
+    that neighbours do not read and verify the same one again."""
+    found: list[Piece] = []
+    for number in pieces_of(offset, length, instance.length):
+        key = (instance.version, number)
+        piece = cache.get(key)
+        if piece is None:
+            size = piece_length(number, instance.length)
+            piece = await read_at_once(context, instance, number * PIECE, size)
+            if instance.frame_count > 1:
+                cache.put(key, piece)
+        low, high = max(offset - number * PIECE, 0), offset + length - number * PIECE
+        found.append(memoryview(piece)[low:high])
+    return found
 
 
 async def value_pieces(context: Context, instance: Instance, place: Place) -> Pieces:
@@ -123,47 +157,16 @@ async def value_pieces(context: Context, instance: Instance, place: Place) -> Pi
 
 
 async def values(
-    context: Context, instance: Instance, places: Sequence[Place]
+    context: Context, cache: PieceCache, instance: Instance, places: Sequence[Place]
 ) -> AsyncGenerator[tuple[int, Piece], None]:
-    """Several values one after the other: (which of `places`, its next piece). Small ones that lie close together are
-    taken from one verified read."""
-    window = _Window(context, instance)
+    """Several values one after the other: (which of `places`, its next piece)."""
     for at, place in enumerate(places):
         if place.length <= PIECE and not _is_deflated(instance):
-            span = await window.get(place.offset, place.length)
-            yield at, whole_value(span, place)
+            for piece in await value(context, cache, instance, place):
+                yield at, piece
         else:
             async for piece in value_pieces(context, instance, place):
                 yield at, piece
-
-
-def whole_value(span: Piece, place: Place) -> Piece:
-    """The value in the stored bytes `span` of `place`."""
-    if place.word != 1:
-        span = Swapper(place.word).feed(span)
-    if place.bits:
-        return shift_bits(span, place.skip, place.bits)
-    return b"".join(ItemStripper().feed(span)) if place.fragmented else span
-
-
-class _Window:
-    """The bytes read last, so that neighbours among small values do not read and verify the same MiB again."""
-
-    def __init__(self, context: Context, instance: Instance) -> None:
-        self._context = context
-        self._instance = instance
-        self._bytes = b""
-        self._start = 0
-
-    async def get(self, offset: int, length: int) -> memoryview:
-        """`length` bytes from `offset` of the file."""
-        if not self._start <= offset <= offset + length <= self._start + len(self._bytes):
-            begin = offset // PIECE * PIECE
-            end = min(-(-(offset + length) // PIECE) * PIECE, self._instance.length)
-            self._bytes = await read_at_once(self._context, self._instance, begin, max(end, offset + length) - begin)
-            self._start = begin
-        view = memoryview(self._bytes)
-        return view[offset - self._start : offset - self._start + length]
 
 
 async def stored_span(context: Context, instance: Instance, offset: int, length: int) -> Pieces:

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import zlib
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import orjson
@@ -19,6 +18,7 @@ import orjson
 from app.archive.context import Context
 from app.archive.gzip_join import GzipJoin, Segment, join_segments, make_segment
 from app.archive.retrieve import missing, require_uids
+from app.archive.sized_cache import SizedCache
 from app.catalog import lookups
 from app.catalog.lookups import Metadata, SeriesRevision
 from app.dicom.header import BULK_MARK
@@ -27,8 +27,6 @@ from app.dicom.xml_model import to_xml
 _MARK = BULK_MARK.encode()
 _FIRST_BATCH = 32
 _BATCH = 128
-_LARGEST_PART = 2
-"""An entry is kept when it takes at most this part of the cache."""
 
 
 class Key(NamedTuple):
@@ -47,40 +45,12 @@ class Kept:
     text: bytes
     segment: Segment | None = None
 
-    @property
-    def size(self) -> int:
+    def __len__(self) -> int:
         """Bytes it takes in memory."""
         return len(self.text) + (len(self.segment.blocks) if self.segment else 0)
 
 
-@dataclass(slots=True)
-class MetadataCache:
-    """What was asked for last, up to `limit` bytes."""
-
-    limit: int
-    _kept: OrderedDict[Key, Kept] = field(default_factory=OrderedDict)
-    _size: int = 0
-
-    def get(self, key: Key, compressed: bool) -> Kept | None:
-        """What is kept under `key`; None unless it is there in the form that is wanted."""
-        kept = self._kept.get(key)
-        if kept is None or (compressed and kept.segment is None):
-            return None
-        self._kept.move_to_end(key)
-        return kept
-
-    def put(self, key: Key, kept: Kept) -> None:
-        """Keeps it, unless it is too large; forgets what was not asked for longest."""
-        old = self._kept.pop(key, None)
-        if old is not None:
-            self._size -= old.size
-        if kept.size > self.limit // _LARGEST_PART:
-            return
-        self._kept[key] = kept
-        self._size += kept.size
-        while self._size > self.limit:
-            _, gone = self._kept.popitem(last=False)
-            self._size -= gone.size
+MetadataCache = SizedCache[Key, Kept]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +74,7 @@ class Metadatas:
     async def of_study(self, study: str, series: str | None) -> Answer:
         """All instances of a study, or of one of its series; raises `NotFound`."""
         found = await find_series(self.context, study, series)
-        kept = [one for series in found if (one := self.cache.get(self._key(series), self.compress))]
+        kept = [one for series in found if (one := self._kept(self._key(series)))]
         return Answer(tag_of(found, self.root), kept if len(kept) == len(found) else None, self._all(study, found))
 
     async def of_instance(self, study: str, series: str, sop: str) -> Answer:
@@ -115,12 +85,17 @@ class Metadatas:
             raise missing()
         version, row = found
         key = Key("instance", row.id, 0, self.root)
-        kept = self.cache.get(key, self.compress)
+        kept = self._kept(key)
         if kept is None:
             kept = self._make([row], study, series)
             self.cache.put(key, kept)
         root_hash = hashlib.sha256(self.root.encode()).hexdigest()[:8]
         return Answer(f"{version}-{root_hash}", [kept], _one(kept))
+
+    def _kept(self, key: Key) -> Kept | None:
+        """What the cache has under `key`; None unless it is there in the form that is wanted."""
+        kept = self.cache.get(key)
+        return None if kept is None or (self.compress and kept.segment is None) else kept
 
     def _key(self, series: SeriesRevision) -> Key:
         return Key("series", series.id, series.revision, self.root)
@@ -132,7 +107,7 @@ class Metadatas:
 
     async def _parts(self, study: str, series: SeriesRevision) -> AsyncGenerator[Kept, None]:
         """The series in one part when it is kept, else batch by batch, and kept then."""
-        kept = self.cache.get(self._key(series), self.compress)
+        kept = self._kept(self._key(series))
         if kept is not None:
             yield kept
             return
@@ -146,13 +121,13 @@ class Metadatas:
         for batch in batches:
             rows = await lookups.metadata(self.context.catalog, batch)
             part = await asyncio.to_thread(self._make, rows, study, series.uid)
-            size += part.size
-            if size <= self.cache.limit // _LARGEST_PART:
+            size += len(part)
+            if size <= self.cache.largest:
                 made.append(part)
             else:
                 made.clear()
             yield part
-        if made and size <= self.cache.limit // _LARGEST_PART:
+        if made and size <= self.cache.largest:
             self.cache.put(self._key(series), join_parts(made))
 
     def _make(self, rows: Sequence[Metadata], study: str, series: str) -> Kept:

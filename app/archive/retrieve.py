@@ -126,10 +126,17 @@ async def read_files(context: Context, chosen: Sequence[Chosen]) -> AsyncGenerat
 
 
 def _begin(context: Context, one: Chosen) -> asyncio.Task[bytes] | None:
-    instance = one.instance
-    if one.converts or context.blank_preamble or instance.length > PIECE:
-        return None
-    return asyncio.ensure_future(read_at_once(context, instance, 0, instance.length))
+    return asyncio.ensure_future(read_small(context, one)) if is_small(context, one) else None
+
+
+def is_small(context: Context, one: Chosen) -> bool:
+    """Whether the file is sent as stored and read at once."""
+    return one.instance.length <= PIECE and not one.converts and not context.blank_preamble
+
+
+async def read_small(context: Context, one: Chosen) -> bytes:
+    """The whole of a small file."""
+    return await read_at_once(context, one.instance, 0, one.instance.length)
 
 
 async def read_zip(context: Context, chosen: Sequence[Chosen]) -> Pieces:

@@ -16,12 +16,12 @@ from app.dicom import media_types as media
 from app.dicomweb import multipart_writer as parts
 from app.dicomweb import negotiate, wado_bulk, wado_frames, wado_metadata
 from app.dicomweb.negotiate import Offer, Stored
-from app.dicomweb.responses import Pieces, Stream, describe, is_unchanged, not_modified, ranged
+from app.dicomweb.responses import Pieces, Stream, Whole, describe, is_unchanged, not_modified, ranged
 from app.dicomweb.routes import router as make_router
 
 router = make_router(tags=["Retrieve"])
 for _module in (wado_metadata, wado_frames, wado_bulk):
-    router.include_router(_module.router)
+    router.routes.extend(_module.router.routes)
 _CONTAINERS = (Offer(True, media.DICOM), Offer(False, media.ZIP))
 
 
@@ -52,7 +52,7 @@ async def retrieve_instance(request: Request) -> Response:
         raise negotiate.refuse(accept, [instance.transfer_syntax], offers, str(request.url))
     converts = offer.transfer_syntax != instance.transfer_syntax
     if offer.multipart:
-        return _in_parts(request, [Chosen(instance, converts)], [offer], instance.version)
+        return await _in_parts(request, [Chosen(instance, converts)], [offer], instance.version)
     etag = f'"{instance.version}{"-x" if converts else ""}"'
     headers = describe(etag, offer.label, content_disposition=f'attachment; filename="{instance.sop}.dcm"')
     if is_unchanged(scope, etag):
@@ -91,10 +91,10 @@ async def _several(request: Request, study: str, series: str | None) -> Response
     digest = parts.boundary_of(one.instance.version + "x" * one.converts for one in chosen).decode()
     if container is media.ZIP:
         return _zipped(request, chosen, digest, series or study)
-    return _in_parts(request, chosen, offers, digest)
+    return await _in_parts(request, chosen, offers, digest)
 
 
-def _in_parts(request: Request, chosen: Sequence[Chosen], offers: Sequence[Offer], tag: str) -> Response:
+async def _in_parts(request: Request, chosen: Sequence[Chosen], offers: Sequence[Offer], tag: str) -> Response:
     etag = f'"{tag}{"-x" if chosen[0].converts else ""}-m"'
     boundary = parts.boundary_of((etag,))
     headers = describe(etag, parts.content_type(boundary, media.DICOM))
@@ -102,13 +102,16 @@ def _in_parts(request: Request, chosen: Sequence[Chosen], offers: Sequence[Offer
         return not_modified(headers)
     heads = [parts.part_head(boundary, offer.label, first=not at) for at, offer in enumerate(offers)]
     closing = parts.closing(boundary)
+    context: Context = request.app.state.context
+    if len(chosen) == 1 and retrieve.is_small(context, chosen[0]) and request.scope["method"] != "HEAD":
+        return Whole((heads[0], await retrieve.read_small(context, chosen[0]), closing), headers)
     length = None
     if not any(one.converts for one in chosen):
         length = sum(map(len, heads)) + sum(one.instance.length for one in chosen) + len(closing)
 
     async def pieces() -> Pieces:
         last = -1
-        async for at, piece in retrieve.read_files(request.app.state.context, chosen):
+        async for at, piece in retrieve.read_files(context, chosen):
             if at != last:
                 yield heads[at]
                 last = at

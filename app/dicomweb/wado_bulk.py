@@ -12,6 +12,7 @@ from app.archive.retrieve import Instance
 from app.dicom import media_types as media
 from app.dicomweb import addresses, negotiate
 from app.dicomweb import multipart_writer as parts
+from app.dicomweb.caches import piece_cache
 from app.dicomweb.negotiate import Offer
 from app.dicomweb.responses import Pieces, Stream, Whole, describe, is_unchanged, not_modified, ranged
 from app.dicomweb.routes import router as make_router
@@ -84,7 +85,7 @@ async def retrieve_values(request: Request) -> Response:
     headers = describe(etag, parts.content_type(boundary, offers[0].media_type))  # type: ignore[union-attr]
     if is_unchanged(request.scope, etag):
         return not_modified(headers)
-    before = bulk_root(request, instance)
+    before, cache = bulk_root(request, instance), piece_cache(request.app)
 
     async def pieces() -> Pieces:
         first = True
@@ -92,7 +93,7 @@ async def retrieve_values(request: Request) -> Response:
             assert offer is not None
             places = await bulk.places(context, instance, value)
             last = -1
-            async for at, piece in frames.values(context, instance, places):
+            async for at, piece in frames.values(context, cache, instance, places):
                 if at != last:
                     last = at
                     where = f"{before}{value.path}" + (f"/frames/{at + 1}" if value.is_encapsulated else "")

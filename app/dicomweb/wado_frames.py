@@ -15,6 +15,7 @@ from app.archive.retrieve import Instance
 from app.dicom.limits import DEFAULT
 from app.dicomweb import multipart_writer as parts
 from app.dicomweb import negotiate
+from app.dicomweb.caches import piece_cache
 from app.dicomweb.negotiate import Offer
 from app.dicomweb.responses import (
     Pieces,
@@ -91,17 +92,15 @@ async def send_frames(request: Request, instance: Instance, places: list[Place],
             lambda at, size: frames.stored_span(context, instance, place.offset + at, size),
         )
     if len(places) == 1 and places[0].length <= frames.AT_ONCE and scope["method"] != "HEAD":
-        value = await frames.value(context, instance, places[0])
-        return Whole(_one_part(boundary, offer, value) if boundary else (value,), headers)
-    return _streamed(context, instance, places, offer, boundary, headers)
-
-
-def _one_part(boundary: bytes, offer: Offer, value: bytes | memoryview) -> tuple[bytes | memoryview, ...]:
-    return parts.part_head(boundary, offer.label, first=True), value, parts.closing(boundary)
+        value = await frames.value(context, piece_cache(request.app), instance, places[0])
+        if boundary:
+            value = [parts.part_head(boundary, offer.label, first=True), *value, parts.closing(boundary)]
+        return Whole(value, headers)
+    return _streamed(request, instance, places, offer, boundary, headers)
 
 
 def _streamed(
-    context: Context, instance: Instance, places: list[Place], offer: Offer, boundary: bytes, headers: dict[str, str]
+    request: Request, instance: Instance, places: list[Place], offer: Offer, boundary: bytes, headers: dict[str, str]
 ) -> Response:
     sizes = [place.size for place in places]
     length = None if None in sizes else sum(size for size in sizes if size)
@@ -111,9 +110,11 @@ def _streamed(
     if length is not None:
         length += len(first) + len(later) * (len(places) - 1) + len(closing)
 
+    cache = piece_cache(request.app)
+
     async def pieces() -> Pieces:
         last = -1
-        async for at, piece in frames.values(context, instance, places):
+        async for at, piece in frames.values(request.app.state.context, cache, instance, places):
             if at != last and boundary:
                 yield later if at else first
             last = at

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Request, Response
 
 from app.archive import metadata
-from app.archive.metadata import Answer, MetadataCache, Metadatas
+from app.archive.metadata import Answer, Metadatas
 from app.dicom import media_types as media
 from app.dicomweb import addresses, negotiate
 from app.dicomweb import multipart_writer as parts
+from app.dicomweb.caches import metadata_cache
 from app.dicomweb.negotiate import Offer
 from app.dicomweb.responses import Pieces, Stream, Whole, describe, header, is_unchanged, not_modified
 from app.dicomweb.routes import router as make_router
@@ -47,7 +48,7 @@ async def _answer(request: Request) -> Response:
         raise negotiate.refuse(accept, (), _OFFERS, str(request.url))
     in_xml = offer.media_type == media.DICOM_XML
     compress = not in_xml and negotiate.accepts_gzip(header(scope, b"accept-encoding"))
-    metadatas = Metadatas(request.app.state.context, cache_of(request.app), addresses.root(request), compress)
+    metadatas = Metadatas(request.app.state.context, metadata_cache(request.app), addresses.root(request), compress)
     address = scope["path_params"]
     study, series, instance = address["study"], address.get("series"), address.get("instance")
     if instance is None:
@@ -81,11 +82,3 @@ def _in_xml(request: Request, answer: Answer) -> Response:
         yield parts.closing(boundary)
 
     return Stream(pieces(), headers)
-
-
-def cache_of(app: FastAPI) -> MetadataCache:
-    """The worker's cache of metadata answers."""
-    cache = getattr(app.state, "metadata_cache", None)
-    if cache is None:
-        cache = app.state.metadata_cache = MetadataCache(app.state.context.cache_bytes)
-    return cache

@@ -12,9 +12,7 @@ import pytest
 import pytest_asyncio
 from pydicom.dataset import Dataset
 
-from app.archive.metadata import Kept, Key, MetadataCache
 from app.dicom.xml_model import from_xml
-from app.dicomweb.wado_metadata import cache_of
 from tests.support.database import DatabaseServer
 from tests.support.stored import Door, encode, image, open_door, split_parts
 
@@ -165,19 +163,3 @@ async def test_head_has_no_body(door: Door) -> None:
         answer = await door.client.head(f"/dicom-web{path}/metadata")
         assert (answer.status_code, answer.content) == (200, b"")
         await door.get(path + "/metadata")
-
-
-async def test_the_cache_keeps_to_its_limit(door: Door) -> None:
-    cache = cache_of(door.app)
-    assert cache is cache_of(door.app)
-    small = MetadataCache(limit=1000)
-    for number in range(10):
-        small.put(Key("series", number, 1, "r"), Kept(b"x" * 300))
-    assert [bool(small.get(Key("series", number, 1, "r"), False)) for number in range(10)] == [False] * 7 + [True] * 3
-    small.put(Key("series", 11, 1, "r"), Kept(b"x" * 501))
-    assert small.get(Key("series", 11, 1, "r"), False) is None
-    assert small.get(Key("series", 9, 1, "r"), True) is None, "not there in the form that is wanted"
-    small.put(Key("series", 9, 1, "r"), Kept(b"y" * 100))
-    kept = small.get(Key("series", 9, 1, "r"), False)
-    assert kept is not None
-    assert kept.text == b"y" * 100
