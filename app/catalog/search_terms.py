@@ -1,9 +1,11 @@
 """One criterion → one SQL condition. Fragments are constants with `?` where a value is bound; no value becomes SQL.
 
-This is the only module that knows LIKE escaping. What a condition must mean is in `app.dicom.matching`."""
+This is the only module that knows how LIKE and regular expressions are escaped. What a condition must mean is in
+`app.dicom.matching`."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -24,8 +26,6 @@ from app.dicom.matching import (
     Range,
     Value,
     Wild,
-    escape,
-    expression_of,
     matches_keys,
 )
 from app.errors import BadRequest
@@ -56,6 +56,20 @@ def like(pattern: Pattern) -> str:
 def escape_like(literal: str) -> str:
     """`literal` for a LIKE pattern."""
     return literal.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+_SPECIAL = re.compile(r"([][\\.^$*+?{}()|])")
+_ANY_OF_GROUP = MappingProxyType({Wild.ANY: "[^=]*", Wild.ONE: "[^=]", Wild.TAIL: r"(?:\^[^=]*)?"})
+
+
+def expression_of(pattern: Pattern) -> str:
+    """The regular expression with the meaning of `pattern` inside one group of a name."""
+    return "".join(_ANY_OF_GROUP[part] if isinstance(part, Wild) else escape(part) for part in pattern.parts)
+
+
+def escape(literal: str) -> str:
+    """`literal` for a regular expression."""
+    return _SPECIAL.sub(r"\\\1", literal)
 
 
 def join(terms: Sequence[Term], word: str) -> Term:
@@ -238,7 +252,7 @@ def _name(expression: str, match: Match) -> Term:
         case Pattern():
             return _name_pattern(expression, match)
         case NamePattern(groups):
-            expressions = ["[^=]*" if group is None else expression_of(group, "[^=]") for group in groups]
+            expressions = ["[^=]*" if group is None else expression_of(group) for group in groups]
             while groups[len(expressions) - 1] is None:
                 expressions.pop()
             return Term(expression + " ~ ?", ("^" + "=".join(expressions) + "(=|$)",))
@@ -264,7 +278,7 @@ def _name_pattern(expression: str, pattern: Pattern) -> Term:
             )
         case (Wild.ANY,):
             return Term(expression + " <> ''")
-    return Term(expression + " ~ ?", ("(^|=)" + expression_of(pattern, "[^=]") + "(=|$)",))
+    return Term(expression + " ~ ?", ("(^|=)" + expression_of(pattern) + "(=|$)",))
 
 
 def _any_like(expression: str, patterns: tuple[str, ...]) -> Term:

@@ -185,8 +185,7 @@ def _matches(match: Match, kind: Kind, key: str) -> bool:
         case Range(low, high):
             return bool(key) and (not low or key >= low) and (not high or key <= high)
         case Pattern():
-            expression = re.compile(expression_of(match), re.DOTALL)
-            return any(expression.fullmatch(group) for group in (names.groups(key) if kind == "name" else [key]))
+            return any(matches_pattern(match, group) for group in (names.groups(key) if kind == "name" else [key]))
         case NamePattern(patterns):
             return _matches_groups(patterns, key)
         case Fuzzy(_, plain):
@@ -197,20 +196,41 @@ def _matches(match: Match, kind: Kind, key: str) -> bool:
 def _matches_groups(patterns: Sequence[Pattern | None], key: str) -> bool:
     of_key = key.split("=") + [""] * len(patterns)
     return all(
-        pattern is None or re.fullmatch(expression_of(pattern), group, re.DOTALL)
-        for pattern, group in zip(patterns, of_key, strict=False)
+        pattern is None or matches_pattern(pattern, group) for pattern, group in zip(patterns, of_key, strict=False)
     )
 
 
-def expression_of(pattern: Pattern, any_character: str = ".") -> str:
-    """A regular expression, for Python and for PostgreSQL, with the meaning of the pattern."""
-    wild = {Wild.ANY: any_character + "*", Wild.ONE: any_character, Wild.TAIL: r"(?:\^" + any_character + "*)?"}
-    return "".join(wild[part] if isinstance(part, Wild) else escape(part) for part in pattern.parts)
+def matches_pattern(pattern: Pattern, text: str) -> bool:
+    """Whether the whole `text` matches, in time that grows with the product of both lengths at most: what stands
+    between two `*` has a fixed length, and its first place is as good as any other."""
+    parts = pattern.parts
+    if parts[-1] is Wild.TAIL:
+        head = parts[:-1]
+        return matches_pattern(Pattern(head), text) or matches_pattern(Pattern((*head, "^", Wild.ANY)), text)
+    chunks = [(0, "")]
+    for part in parts:
+        length, expression = chunks[-1]
+        if part is Wild.ANY:
+            chunks.append((0, ""))
+        elif isinstance(part, str):
+            chunks[-1] = (length + len(part), expression + re.escape(part))
+        else:
+            chunks[-1] = (length + 1, expression + ".")
+    return _matches_chunks(chunks, text)
 
 
-def escape(literal: str) -> str:
-    """`literal` for a regular expression of Python or PostgreSQL."""
-    return re.sub(r"([][\\.^$*+?{}()|])", r"\\\1", literal)
+def _matches_chunks(chunks: Sequence[tuple[int, str]], text: str) -> bool:
+    at, end = chunks[0][0], len(text) - chunks[-1][0]
+    if len(chunks) == 1:
+        return re.fullmatch(chunks[0][1], text, re.DOTALL) is not None
+    if end < at or not re.match(chunks[0][1], text, re.DOTALL):
+        return False
+    for _, expression in chunks[1:-1]:
+        found = re.compile(expression, re.DOTALL).search(text, at, end)
+        if found is None:
+            return False
+        at = found.end()
+    return re.compile(chunks[-1][1], re.DOTALL).fullmatch(text, end) is not None
 
 
 # -- data sets

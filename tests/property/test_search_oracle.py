@@ -198,7 +198,7 @@ def texts_of(vr: str, values: tuple[Any, ...]) -> st.SearchStrategy[str]:
     wild = cut.map(lambda c: c[0][: c[1]] + c[3] + c[0][c[1] + c[2] :])
     around = st.tuples(value, st.integers(0, 3), st.integers(1, 4)).map(lambda c: f"*{c[0][c[1] : c[1] + c[2]]}*")
     odd = st.text("aA%_\\*?^=.|()[]+$ü山'\" 1", min_size=1, max_size=6)
-    forms = [value, value.map(str.swapcase), wild, around, odd]
+    forms = [value, value.map(str.swapcase), wild, around, odd, st.text(max_size=20)]
     if vr == "CS":
         forms.append(st.lists(value, min_size=2, max_size=3).map(",".join))
     return st.one_of(*forms)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dicom.criteria import Rules, read_match
+from app.dicom.criteria import Rules, read_match, read_pattern
 from app.dicom.matching import (
     KIND_OF_VR,
     AllOf,
@@ -20,6 +22,7 @@ from app.dicom.matching import (
     Value,
     matches_dataset,
     matches_keys,
+    matches_pattern,
     number_key,
 )
 from app.dicom.query import vr_of
@@ -268,6 +271,18 @@ def test_any_text_is_a_match_or_refused(vr: str, text: str, rules: Rules) -> Non
         return
     if match is not None:
         assert matches_keys(match, KIND_OF_VR[vr], ["a", "20240101", "1"]) in (True, False)
+
+
+@given(st.text("ab*?^", min_size=1, max_size=8), st.text("ab^", max_size=8))
+def test_patterns_are_what_the_shell_makes_of_them(text: str, value: str) -> None:
+    assert matches_pattern(read_pattern(text), value) is fnmatchcase(value, text)
+
+
+def test_G31_a_pattern_takes_time_by_its_length_not_by_its_asterisks() -> None:
+    pattern = read_pattern("*a" * 500 + "*b*")
+    started = time.monotonic()
+    assert not matches_pattern(pattern, "a" * 200_000)
+    assert time.monotonic() - started < 2
 
 
 def test_unknown_and_private_attributes_are_text() -> None:
