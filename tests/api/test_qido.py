@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -505,3 +506,51 @@ async def test_the_openapi_document_names_the_keys_of_the_table(archive: FastAPI
     names = [parameter["name"] for parameter in document["parameters"]]
     assert {"PatientName", "StudyDate", "ModalitiesInStudy", "includefield", "limit", "fuzzymatching"} <= set(names)
     assert len(names) == len(set(names))
+
+
+async def test_G31_any_query_string_is_answered_or_refused(client: Client) -> None:
+    rng = random.Random(3)
+    names = [
+        "PatientName",
+        "StudyDate",
+        "StudyTime",
+        "00080060",
+        "includefield",
+        "limit",
+        "cursor",
+        "count",
+        "offset",
+        "x",
+    ]
+    names += [
+        "ModalitiesInStudy",
+        "SeriesNumber",
+        "PatientWeight",
+        "RequestAttributesSequence.00400009",
+        "fuzzymatching",
+    ]
+    odd = [
+        "%00",
+        "%FF",
+        "%ED%A0%80",
+        "%5C",
+        "*",
+        "?",
+        "-",
+        "^",
+        "%22%22",
+        ",",
+        "20240101",
+        "true",
+        "all",
+        "1e999",
+        ";",
+        "%",
+    ]
+    for _ in range(300):
+        pairs = [
+            f"{rng.choice(names)}={''.join(rng.choices(odd, k=rng.randint(0, 4)))}" for _ in range(rng.randint(1, 4))
+        ]
+        path = rng.choice(["/studies", "/series", "/studies/1.1/instances", "/patients"]) + "?" + "&".join(pairs)
+        response = await client.get(path)
+        assert response.status_code in (200, 204, 400, 413), path
