@@ -13,7 +13,7 @@ from app.archive.context import Context
 from app.archive.store import Storekeeper
 from app.blobs.local import LocalBlobStore
 from app.catalog.engine import Catalog
-from app.dicomweb import delete, faults, qido, stow, wado
+from app.dicomweb import capabilities, delete, faults, qido, stow, wado
 from app.dicomweb.cors import Cors
 from app.dicomweb.description import Described
 from app.dicomweb.front_door import FrontDoor
@@ -69,7 +69,7 @@ def create_app(settings: Settings, database_url: str = "", metrics: Metrics | No
     app.add_exception_handler(FileroomError, faults.answer_fault)
     app.add_exception_handler(HTTPException, faults.answer_router)
     routers = [module.router for module in (stow, qido, wado, delete)]
-    for router in routers:
+    for router in (*routers, capabilities.router(routers)):
         app.include_router(router, prefix=DICOMWEB_ROOT)
     app.add_middleware(FrontDoor, owner=app, prefix=DICOMWEB_ROOT, routers=routers)
     app.add_route("/healthz", health.healthz, methods=["GET"])
