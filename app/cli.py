@@ -40,6 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
     except FileroomError as error:
         print(f"fileroom: {error.detail}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"fileroom: {error.strerror}: {error.filename}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return status

@@ -7,6 +7,8 @@ import fcntl
 import gc
 import logging
 import os
+import resource
+import signal
 import socket
 import sys
 import time
@@ -27,12 +29,14 @@ from app.telemetry.metrics import Metrics
 log = logging.getLogger("fileroom.serve")
 
 _DATABASE_RETRY_SECONDS = 2.0
+_DESCRIPTORS = 65536
 
 
 def serve(settings: Settings) -> int:
     """Serves until a signal ends it; the exit status. Raises `CannotStart`."""
     configure_logging(settings)
     check_exposure(settings)
+    _prepare_process()
     with _data_folder(settings), _Database(settings) as database:
         sockets = listen(settings.http_host, settings.http_port)
         if not call_in_child(lambda: _migrate(database.url)):
@@ -59,6 +63,19 @@ def check_exposure(settings: Settings) -> None:
             "  set FILEROOM_AUTH=token and make tokens: fileroom token create NAME --scope read --scope write\n"
             "  or listen on this machine only: FILEROOM_HTTP_HOST=127.0.0.1"
         )
+
+
+def _prepare_process() -> None:
+    """As many file descriptors as we may have; and an orderly end when a signal comes while things start."""
+
+    def leave(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, leave)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, _DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 @contextmanager

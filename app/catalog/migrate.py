@@ -90,7 +90,10 @@ async def _upgrade(url: str) -> None:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 
-    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://", 1), poolclass=NullPool)
+    async def connect() -> Any:  # asyncpg reads the address, whose options SQLAlchemy does not all know
+        return await asyncpg.connect(url)
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
     async with engine.connect() as connection:
         with as_file(files("migrations")) as folder:
             await connection.run_sync(run_steps, folder)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -21,6 +22,7 @@ from app.errors import CannotStart
 from app.serve import check_exposure
 from app.settings import Settings
 from tests.support.archive import ROOT, RunningArchive, free_port, start_archive
+from tests.support.small_files import data_set, encode, path_of
 
 
 def get(connection: http.client.HTTPConnection, path: str) -> http.client.HTTPResponse:
@@ -314,3 +316,66 @@ def test_pipelined_and_concurrent_requests_are_answered(archive: RunningArchive)
         received = b""
         while received.count(b"HTTP/1.1 200 ") < 3:
             received += connection.recv(65536)
+
+
+def test_G16_readers_that_do_not_read_are_cut(database_url: str, tmp_path: Path) -> None:
+    ds = data_set()
+    ds.PixelData = bytes(24 << 20)
+    running = start_archive(tmp_path / "data", FILEROOM_DATABASE_URL=database_url, FILEROOM_BODY_SECONDS="1")
+    readers = SlowClients(running.port, headers=0, bodies=0)
+    try:
+        dicom = {"Content-Type": "application/dicom"}
+        assert httpx.post(f"{running.root}/studies", content=encode(ds), headers=dicom, timeout=60).status_code == 200
+        for _ in range(10):
+            reader = socket.create_connection(("127.0.0.1", running.port))
+            head = f"GET /dicom-web{path_of(ds)} HTTP/1.1\r\nHost: x\r\nAccept: application/dicom\r\n\r\n"
+            reader.sendall(head.encode())
+            readers.sockets.append(reader)
+        time.sleep(0.5)
+        assert readers.left(running.port) == 10
+        deadline = time.monotonic() + 6
+        while readers.left(running.port) and time.monotonic() < deadline:
+            assert running.status("/healthz") == 200
+            time.sleep(0.1)
+        assert readers.left(running.port) == 0
+        assert (
+            len(httpx.get(f"{running.root}{path_of(ds)}", headers={"Accept": "application/dicom"}).content) > 24 << 20
+        )
+    finally:
+        readers.close()
+        running.stop()
+
+
+def test_G26_an_exposed_archive_lets_only_tokens_in(database_url: str, tmp_path: Path) -> None:
+    running = start_archive(
+        tmp_path / "data", FILEROOM_DATABASE_URL=database_url, FILEROOM_AUTH="token", FILEROOM_HTTP_HOST="0.0.0.0"
+    )
+
+    def token(*words: str) -> str:
+        command = [sys.executable, "-m", "app.cli", "token", *words]
+        done = subprocess.run(
+            command, cwd=ROOT, env={"FILEROOM_DATABASE_URL": database_url}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    try:
+        assert running.status("/dicom-web/studies") == 401
+        headers = {"Authorization": "Bearer " + token("create", "reader", "--scope", "read")}
+        with httpx.Client(base_url=running.root, headers=headers) as client:
+            assert client.get("/studies").status_code < 300
+            assert client.delete("/studies/1.2.3").status_code == 403
+            token("revoke", "reader")
+            revoked = time.monotonic()
+            while client.get("/studies").status_code != 401:
+                assert time.monotonic() - revoked < 5
+                time.sleep(0.1)
+    finally:
+        assert running.stop() == 0
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    status, message = refusal(tmp_path / "file" / "data")
+    assert status == 1
+    assert message.startswith("fileroom: Not a directory: ")
