@@ -1,7 +1,7 @@
 """THE table of attributes that searches know: keyword, level, matching kind, catalog column, returned by default.
 
 It drives QIDO-RS (PS3.18 10.6), the SQL, the OpenAPI document and the conformance statement. Tags and VRs come from the
-data dictionary (PS3.6). Any other attribute of the study or series level (`LEVEL_OF`) can be matched too, without a column."""
+data dictionary (PS3.6). Any other study or series attribute (`LEVEL_OF`) can be matched too, without a column."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ TABLE: tuple[Attribute, ...] = (
 )
 BY_TAG = MappingProxyType({row.tag: row for row in TABLE})
 
-_PATIENT = """PatientName PatientID IssuerOfPatientID TypeOfPatientID IssuerOfPatientIDQualifiersSequence PatientBirthDate
-PatientBirthTime PatientSex QualityControlSubject OtherPatientIDs OtherPatientIDsSequence OtherPatientNames
-PatientBirthName PatientMotherBirthName EthnicGroup EthnicGroups PatientComments PatientSpeciesDescription
+_PATIENT = """PatientName PatientID IssuerOfPatientID TypeOfPatientID IssuerOfPatientIDQualifiersSequence
+PatientBirthDate PatientBirthTime PatientSex QualityControlSubject OtherPatientIDs OtherPatientIDsSequence
+OtherPatientNames PatientBirthName PatientMotherBirthName EthnicGroup EthnicGroups PatientComments PatientSpeciesDescription
 PatientSpeciesCodeSequence PatientBreedDescription PatientBreedCodeSequence BreedRegistrationSequence
 ResponsiblePerson ResponsiblePersonRole ResponsibleOrganization PatientIdentityRemoved DeidentificationMethod
 DeidentificationMethodCodeSequence PatientReligiousPreference PatientAddress PatientTelephoneNumbers

@@ -1,6 +1,6 @@
 """The short way to the resources of PS3.18: one dictionary look-up by method and shape of the path.
 
-FastAPI's router tries patterns in turn, inside five layers of middleware, which cost as much as storing a small instance.
+FastAPI's router tries patterns in turn, inside five layers of middleware: they cost as much as storing a small one.
 It keeps everything else: documents, unknown paths, methods that are not allowed, and the OpenAPI description."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Store of metadata with bulk data parts (PS3.18 10.5.1, Table 10.5.2-1): assembled into files that take the usual way."""
+"""Store of metadata with bulk data parts (PS3.18 10.5.1, Table 10.5.2-1): made into files that take the usual way."""
 
 from __future__ import annotations
 

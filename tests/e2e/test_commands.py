@@ -54,7 +54,8 @@ def test_from_import_to_reindex(pile: Path, tmp_path: Path) -> None:
 
     exported = fileroom(data, "export", str(out))
     assert (exported.returncode, len(contents(out))) == (0, 5)
-    listed = dict(reversed(line.split("  ")) for line in (out / "SHA256SUMS").read_text().splitlines())
+    lines = (line.split("  ") for line in (out / "SHA256SUMS").read_text().splitlines())
+    listed = {name: digest for digest, name in lines}
     assert {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in listed} == listed
 
     assert "5 files" in fileroom(data, "verify").stdout

@@ -8,7 +8,7 @@ import os
 
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 _ROOT = f"1.2.826.0.1.3680043.10.1432.{os.getpid()}"
 _numbers = itertools.count(1)
@@ -39,7 +39,7 @@ def data_set(**attributes: object) -> Dataset:
 def encode(ds: Dataset, transfer_syntax: str = ExplicitVRLittleEndian) -> bytes:
     """`ds` as a Part 10 file."""
     ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = transfer_syntax
+    ds.file_meta.TransferSyntaxUID = UID(transfer_syntax)
     ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
     if "PixelData" in ds:

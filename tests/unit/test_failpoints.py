@@ -28,7 +28,8 @@ for number in range(1, 5):
 def run(plan: str) -> subprocess.CompletedProcess[str]:
     """Four hits of `store.synced` in a process with this plan."""
     environment = os.environ | {"FILEROOM_FAILPOINTS": plan}
-    return subprocess.run([sys.executable, "-u", "-c", _HITS], env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-u", "-c", _HITS]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_nothing_happens_without_a_plan() -> None:
