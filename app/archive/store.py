@@ -57,7 +57,7 @@ class Storekeeper:
     context: Context
     _table: InstanceTable = field(init=False)
     _to_commit: list[Waiting] = field(default_factory=list)
-    _committing: asyncio.Task[None] | None = None
+    _committing: bool = False
     _background: set[asyncio.Task[None]] = field(default_factory=set)
     _places: asyncio.Semaphore = field(init=False)
     _space_checked: float = 0.0
@@ -99,17 +99,20 @@ class Storekeeper:
         hit(Failpoint.STORE_SYNCED)
         waiting = Waiting(writer, row, asyncio.get_running_loop().create_future())
         self._to_commit.append(waiting)
-        if self._committing is None:
-            self._committing = asyncio.create_task(self._commit_all())
+        if not self._committing:
+            await self._commit_next()
         return await waiting.done
 
-    async def _commit_all(self) -> None:
+    async def _commit_next(self) -> None:
+        """One transaction for all that wait. What comes meanwhile is the next one's, which has a task of its own, so
+        that nobody's answer waits for later comers."""
+        self._committing = True
         try:
-            while self._to_commit:
-                batch = self._take_distinct()
-                await self._commit(batch)
+            await self._commit(self._take_distinct())
         finally:
-            self._committing = None
+            self._committing = bool(self._to_commit)
+            if self._committing:
+                self._in_background(self._commit_next())
 
     def _take_distinct(self) -> list[Waiting]:
         """All that wait, but each instance once: a twin goes into the next transaction and meets the first there."""
@@ -164,8 +167,8 @@ class Storekeeper:
 
     async def drain(self) -> None:
         """Waits for everything under way; for shutdown."""
-        while tasks := [t for t in (self._committing, *self._background) if t is not None]:
-            await asyncio.wait(tasks)
+        while self._background:
+            await asyncio.wait(self._background)
 
 
 def _fail(batch: list[Waiting], error: FileroomError) -> None:

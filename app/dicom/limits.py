@@ -39,7 +39,7 @@ class Limits:
     """Bytes before the first boundary."""
     boundary: int = 70
     """Characters in a multipart boundary (RFC 2046 5.1.1)."""
-    json_metadata: int = 64 * MIB
+    json_metadata: int = 16 * MIB
     """The JSON or XML metadata part of a Store request."""
     query_criteria: int = 32
     """Matching keys in one search."""

@@ -212,3 +212,48 @@ BEGIN
     END LOOP;
     RETURN v_outcome;
 END $$;
+
+-- The common case of `store_instances` at less cost: one new instance of a study and series whose values are as the
+-- catalog has them. Gives whether it was stored; when not, `store_instances` knows what else is the matter.
+CREATE FUNCTION store_instance(p_study text, p_study_hash bigint, p_series text, p_series_hash bigint, p store_row)
+RETURNS boolean LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    v_study bigint;
+    v_series bigint;
+    v_hash bigint;
+    v_id bigint;
+    v_first boolean;
+    v_modality text;
+BEGIN
+    SELECT id, json_hash INTO v_study, v_hash FROM study WHERE uid = p_study FOR UPDATE;
+    IF v_study IS NULL OR v_hash <> p_study_hash THEN
+        RETURN false;
+    END IF;
+    SELECT id, json_hash INTO v_series, v_hash FROM series WHERE study_id = v_study AND uid = p_series;
+    IF v_series IS NULL OR v_hash <> p_series_hash
+            OR EXISTS (SELECT FROM instance WHERE uid = p.uid AND state = 0) THEN
+        RETURN false;
+    END IF;
+    INSERT INTO instance (series_id, uid, version, state, sop_class, transfer_syntax, instance_number, length,
+                          dataset_offset, digest, digest_meta, frame_kind, frame_count, frame_word, frame_bits,
+                          pixel_offset, pixel_length, pixel_tag, head)
+    VALUES (v_series, p.uid, p.version, 0, p.sop_class, p.transfer_syntax, p.instance_number, p.length,
+            p.dataset_offset, p.digest, p.digest_meta, p.frame_kind, p.frame_count, p.frame_word, p.frame_bits,
+            p.pixel_offset, p.pixel_length, p.pixel_tag, p.head)
+    RETURNING id INTO v_id;
+    INSERT INTO instance_data (instance_id, json, frames, checks, bulk)
+    VALUES (v_id, p.json, p.frames, p.checks, p.bulk);
+    UPDATE series SET instance_count = instance_count + 1, revision = revision + 1, updated_at = now(),
+           sop_classes = CASE WHEN p.sop_class = ANY (sop_classes) THEN sop_classes
+                              ELSE text_set(sop_classes, ARRAY[p.sop_class]) END
+     WHERE id = v_series
+    RETURNING instance_count = 1, modality INTO v_first, v_modality;
+    UPDATE study SET instance_count = instance_count + 1, series_count = series_count + v_first::integer,
+           revision = revision + 1, updated_at = now(),
+           modalities = CASE WHEN v_modality = '' OR v_modality = ANY (modalities) THEN modalities
+                             ELSE text_set(modalities, ARRAY[v_modality]) END,
+           sop_classes = CASE WHEN p.sop_class = ANY (sop_classes) THEN sop_classes
+                              ELSE text_set(sop_classes, ARRAY[p.sop_class]) END
+     WHERE id = v_study;
+    RETURN true;
+END $$;
