@@ -17,12 +17,30 @@ Each timed repetition holds an exclusive lock on --lock (flock), nothing else do
 Needs: pydicom, numpy, pillow (verification); pynetdicom for DIMSE-only targets;
 wrk and DCMTK (storescu findscu getscu movescu) on PATH.
 """
-import argparse, fcntl, functools, hashlib, http.client, io, json, os, re, resource, shutil
-import socket, statistics, struct, subprocess, sys, tempfile, threading, time
+
+import argparse
+import fcntl
+import functools
+import hashlib
+import http.client
+import io
+import json
+import os
+import re
+import resource
+import shutil
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
 from collections import defaultdict
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit, quote
+from urllib.parse import quote, urlsplit
 
 HERE = Path(__file__).resolve().parent
 MP_DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
@@ -91,7 +109,7 @@ def pstr(s, gen):
 def dataset_bytes(b):
     """The data set of a Part 10 file, without preamble and file meta group."""
     need(b[128:132] == b"DICM", "not a Part 10 file")
-    return b[144 + struct.unpack_from("<I", b, 140)[0]:]
+    return b[144 + struct.unpack_from("<I", b, 140)[0] :]
 
 
 def sop_of(b):
@@ -104,7 +122,7 @@ def sop_of(b):
         else:
             n, h = struct.unpack_from("<H", b, pos + 6)[0], 8
         if (g, e) == (2, 3):
-            return b[pos + h:pos + h + n].rstrip(b"\0 ").decode()
+            return b[pos + h : pos + h + n].rstrip(b"\0 ").decode()
         pos += h + n
     raise Invalid("no MediaStorageSOPInstanceUID")
 
@@ -175,6 +193,7 @@ class Server:
         def run():
             while not stop.wait(0.2):
                 peak.append(self.pss())
+
         th = threading.Thread(target=run, daemon=True)
         c0, k0, h0 = self.cpu(), client_cpu(), self.host_cpu()
         th.start()
@@ -248,8 +267,9 @@ class RawPost:
 
     def prepare(self, body, headers):
         h = {"Host": f"{self.http.host}:{self.http.port}", **self.http.h, **headers, "Content-Length": str(len(body))}
-        return (f"POST {self.http.root}/studies HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in h.items())
-                + "\r\n").encode() + body
+        return (
+            f"POST {self.http.root}/studies HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in h.items()) + "\r\n"
+        ).encode() + body
 
     def post(self, req):
         for attempt in (0, 1):
@@ -285,7 +305,7 @@ class RawPost:
             raw, body = body, b""
             while raw:
                 n, _, raw = raw.partition(b"\r\n")
-                body, raw = body + raw[:int(n, 16)], raw[int(n, 16) + 2:]
+                body, raw = body + raw[: int(n, 16)], raw[int(n, 16) + 2 :]
                 if int(n, 16) == 0:
                     break
         if b"connection: close" in low:
@@ -317,7 +337,9 @@ def stow_body(blobs):
     for b in blobs:
         out += [b"--" + bnd + b"\r\nContent-Type: application/dicom\r\n\r\n", b, b"\r\n"]
     return b"".join(out) + b"--" + bnd + b"--\r\n", {
-        "Content-Type": 'multipart/related; type="application/dicom"; boundary=' + bnd.decode(), "Accept": JSON}
+        "Content-Type": 'multipart/related; type="application/dicom"; boundary=' + bnd.decode(),
+        "Accept": JSON,
+    }
 
 
 def check_stow(resp, n):
@@ -396,8 +418,9 @@ class Bench:
                 _, b = self.http.get(f"/studies/{st}/instances", JSON)
                 got |= {x["00080018"]["Value"][0] for x in json.loads(b or b"[]")}
         else:
-            from pynetdicom import AE
             from pydicom.dataset import Dataset
+            from pynetdicom import AE
+
             ae = AE("BENCHVERIFY")
             ae.add_requested_context("1.2.840.10008.5.1.4.1.2.2.1")
             a = ae.associate(self.dhost, int(self.dport), ae_title=self.aet)
@@ -418,8 +441,12 @@ class Bench:
         for m in (items[0], items[-1])[:sample]:
             src = dataset_bytes(patch(Path(m["abs"]).read_bytes(), gen))
             if self.http:
-                h, b = self.http.get("/studies/%s/series/%s/instances/%s" % tuple(
-                    pstr(m[k], gen) for k in ("study", "series", "sop")), MP_DICOM)
+                h, b = self.http.get(
+                    "/studies/{}/series/{}/instances/{}".format(
+                        *tuple(pstr(m[k], gen) for k in ("study", "series", "sop"))
+                    ),
+                    MP_DICOM,
+                )
                 p = parts(h, b)
                 need(len(p) == 1 and dataset_bytes(p[0]) == src, "stored data set differs from the one sent")
             else:
@@ -464,6 +491,7 @@ class Bench:
                     errs.append(e)
                     return
                 lat[i] = time.perf_counter() - t
+
         th = [threading.Thread(target=work) for _ in range(clients)]
         t0 = time.perf_counter()
         [t.start() for t in th]
@@ -478,15 +506,17 @@ class Bench:
     def stow(self, clients, per):
         for c in self.ingest:
             kind = c.items[0]["kind"]
-            name = f"stow_{'serial' if clients == 1 else 'parallel%d' % clients}_{per}perreq_{kind}"
+            name = f"stow_{'serial' if clients == 1 else f'parallel{clients}'}_{per}perreq_{kind}"
 
             def go():
-                items = c.items[:self.o.max_ingest] if self.o.max_ingest else c.items
+                items = c.items[: self.o.max_ingest] if self.o.max_ingest else c.items
                 ips, mbs, cpu, ccpu, p95, pss = [], [], [], [], [], []
                 for _ in range(self.o.repeat):
                     g = self.next_gen()
                     blobs = [patch(Path(m["abs"]).read_bytes(), g) for m in items]
-                    reqs = [(self.stow_req(blobs[i:i + per]), len(blobs[i:i + per])) for i in range(0, len(blobs), per)]
+                    reqs = [
+                        (self.stow_req(blobs[i : i + per]), len(blobs[i : i + per])) for i in range(0, len(blobs), per)
+                    ]
                     nbytes = sum(map(len, blobs))
                     del blobs
                     with self.lock(), self.srv.watch() as w:
@@ -496,18 +526,29 @@ class Bench:
                     mbs.append(nbytes / dt / 1e6)
                     cpu.append(w["cpu_s"] / len(items) * 1e3)
                     ccpu.append(w["client_cpu_s"] / len(items) * 1e3)
-                    p95.append(lat[int(len(lat) * .95)] * 1e3)
+                    p95.append(lat[int(len(lat) * 0.95)] * 1e3)
                     pss.append(w["pss_peak_mib"])
-                self.emit(name, "inst/s", ips, mb_s=statistics.median(mbs), server_cpu_ms_per_inst=statistics.median(cpu),
-                          client_cpu_ms_per_inst=statistics.median(ccpu), p95_ms_per_req=statistics.median(p95),
-                          pss_peak_mib=max(pss), instances=len(items))
+                self.emit(
+                    name,
+                    "inst/s",
+                    ips,
+                    mb_s=statistics.median(mbs),
+                    server_cpu_ms_per_inst=statistics.median(cpu),
+                    client_cpu_ms_per_inst=statistics.median(ccpu),
+                    p95_ms_per_req=statistics.median(p95),
+                    pss_peak_mib=max(pss),
+                    instances=len(items),
+                )
+
             self.guard(name, "inst/s", go)
 
     def w_stow_serial(self):
-        self.stow(1, 1); self.stow(1, 50)
+        self.stow(1, 1)
+        self.stow(1, 50)
 
     def w_stow_parallel(self):
-        self.stow(8, 1); self.stow(8, 50)
+        self.stow(8, 1)
+        self.stow(8, 50)
 
     def cstore(self, assoc):
         for c in self.ingest:
@@ -515,7 +556,7 @@ class Bench:
             name = f"cstore_{assoc}assoc_{kind}"
 
             def go():
-                items = c.items[:self.o.max_ingest] if self.o.max_ingest else c.items
+                items = c.items[: self.o.max_ingest] if self.o.max_ingest else c.items
                 ips, mbs, cpu, ccpu, pss = [], [], [], [], []
                 for _ in range(self.o.repeat):
                     g = self.next_gen()
@@ -529,9 +570,27 @@ class Bench:
                         (d / f"{i:06d}.dcm").write_bytes(b)
                     with self.lock(), self.srv.watch() as w:
                         t0 = time.perf_counter()
-                        ps = [subprocess.Popen([dcmtk("storescu"), "-aec", self.aet, "-R", "-xy", "-pdu", "131072", "+sd", "+r",
-                                                self.dhost, self.dport, str(top / str(k))],
-                                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for k in range(assoc)]
+                        ps = [
+                            subprocess.Popen(
+                                [
+                                    dcmtk("storescu"),
+                                    "-aec",
+                                    self.aet,
+                                    "-R",
+                                    "-xy",
+                                    "-pdu",
+                                    "131072",
+                                    "+sd",
+                                    "+r",
+                                    self.dhost,
+                                    self.dport,
+                                    str(top / str(k)),
+                                ],
+                                stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT,
+                            )
+                            for k in range(assoc)
+                        ]
                         outs = [p.communicate(timeout=300)[0] for p in ps]
                         dt = time.perf_counter() - t0
                     need(all(p.returncode == 0 for p in ps), "storescu: " + str([x[-150:] for x in outs]))
@@ -542,8 +601,17 @@ class Bench:
                     ccpu.append(w["client_cpu_s"] / len(items) * 1e3)
                     pss.append(w["pss_peak_mib"])
                 shutil.rmtree(top)
-                self.emit(name, "inst/s", ips, mb_s=statistics.median(mbs), server_cpu_ms_per_inst=statistics.median(cpu),
-                          client_cpu_ms_per_inst=statistics.median(ccpu), pss_peak_mib=max(pss), instances=len(items))
+                self.emit(
+                    name,
+                    "inst/s",
+                    ips,
+                    mb_s=statistics.median(mbs),
+                    server_cpu_ms_per_inst=statistics.median(cpu),
+                    client_cpu_ms_per_inst=statistics.median(ccpu),
+                    pss_peak_mib=max(pss),
+                    instances=len(items),
+                )
+
             self.guard(name, "inst/s", go)
 
     def w_cstore_1assoc(self):
@@ -554,13 +622,14 @@ class Bench:
 
     def w_load(self):
         """Sends --load corpora as they are (generation 100); throughput per chunk of 2000."""
+
         def go():
             items = Corpus(self.o.load).items
             v, cpu = [], []
             n, t = 0, 0.0
             if self.http:
                 for k in range(0, len(items), 2000):
-                    chunk, reqs, cur, size = items[k:k + 2000], [], [], 0
+                    chunk, reqs, cur, size = items[k : k + 2000], [], [], 0
                     for m in chunk:
                         cur.append(Path(m["abs"]).read_bytes())
                         size += len(cur[-1])
@@ -575,25 +644,50 @@ class Bench:
                     cpu.append(w["cpu_s"] / len(chunk) * 1e3)
                     n, t = n + len(chunk), t + dt
             else:
-                top = self.fresh("load")
+                self.fresh("load")
                 for k in range(0, len(items), 2000):
                     d = self.fresh("load/x")
-                    for i, m in enumerate(items[k:k + 2000]):
+                    for i, m in enumerate(items[k : k + 2000]):
                         os.symlink(os.path.abspath(m["abs"]), d / f"{i:06d}.dcm")
                     with self.lock(), self.srv.watch() as w:
                         t0 = time.perf_counter()
-                        self.run(["storescu", "-aec", self.aet, "-R", "-xy", "-pdu", "131072", "+sd", "+r",
-                                  self.dhost, self.dport, str(d)])
+                        self.run(
+                            [
+                                "storescu",
+                                "-aec",
+                                self.aet,
+                                "-R",
+                                "-xy",
+                                "-pdu",
+                                "131072",
+                                "+sd",
+                                "+r",
+                                self.dhost,
+                                self.dport,
+                                str(d),
+                            ]
+                        )
                         dt = time.perf_counter() - t0
-                    nn = len(items[k:k + 2000])
+                    nn = len(items[k : k + 2000])
                     v.append(nn / dt)
                     cpu.append(w["cpu_s"] / nn * 1e3)
                     n, t = n + nn, t + dt
             studies = sorted({m["study"] for m in items})
-            pick = set(studies[::max(1, len(studies) // 20)])
+            pick = set(studies[:: max(1, len(studies) // 20)])
             self.verify_stored([m for m in items if m["study"] in pick], 100)
-            self.emit("load", "inst/s", v, overall=n / t, first=v[0], last=v[-1], instances=n,
-                      server_cpu_ms_per_inst_first=cpu[0], server_cpu_ms_per_inst_last=cpu[-1], pss_mib=self.srv.pss())
+            self.emit(
+                "load",
+                "inst/s",
+                v,
+                overall=n / t,
+                first=v[0],
+                last=v[-1],
+                instances=n,
+                server_cpu_ms_per_inst_first=cpu[0],
+                server_cpu_ms_per_inst_last=cpu[-1],
+                pss_mib=self.srv.pss(),
+            )
+
         self.guard("load", "inst/s", go)
 
     # -- generic timed GET
@@ -604,13 +698,17 @@ class Bench:
         if self.ttfb:
             extra["ttfb_ms"] = statistics.median(self.ttfb)
         for conc in self.o.conc:
-            quick = t1 < .25 and t1 * conc * 5 < self.o.seconds  # enough completions for wrk's fixed window
+            quick = t1 < 0.25 and t1 * conc * 5 < self.o.seconds  # enough completions for wrk's fixed window
 
             def go():
                 rps, lat, mbs, cpu, pss, cnt = [], defaultdict(list), [], [], [], 0
                 for _ in range(self.o.repeat):
                     with self.lock(), self.srv.watch() as w:
-                        r = self.wrk(pf, accept, conc, header) if quick else self.pyloop(paths, accept, conc, t1, header)
+                        r = (
+                            self.wrk(pf, accept, conc, header)
+                            if quick
+                            else self.pyloop(paths, accept, conc, t1, header)
+                        )
                     rps.append(r["requests"] / r["us"] * 1e6)
                     mbs.append(r["bytes"] / r["us"])
                     cnt += r["requests"]
@@ -618,15 +716,37 @@ class Bench:
                         lat[k].append(r[k])
                     cpu.append(w["cpu_s"] / r["requests"] * 1e3)
                     pss.append(w["pss_peak_mib"])
-                self.emit(f"{name}_c{conc}", "req/s", rps, **{f"{k}_ms": statistics.median(v) for k, v in lat.items()},
-                          mb_s=statistics.median(mbs), server_cpu_ms_per_req=statistics.median(cpu),
-                          pss_peak_mib=max(pss), requests=cnt, client="wrk" if quick else "python", **extra)
+                self.emit(
+                    f"{name}_c{conc}",
+                    "req/s",
+                    rps,
+                    **{f"{k}_ms": statistics.median(v) for k, v in lat.items()},
+                    mb_s=statistics.median(mbs),
+                    server_cpu_ms_per_req=statistics.median(cpu),
+                    pss_peak_mib=max(pss),
+                    requests=cnt,
+                    client="wrk" if quick else "python",
+                    **extra,
+                )
+
             self.guard(f"{name}_c{conc}", "req/s", go)
 
     def wrk(self, pf, accept, conc, header=None):
         env = dict(os.environ, BENCH_PATHS=str(pf), BENCH_ACCEPT=accept, BENCH_HEADER=header or self.o.header or "")
-        out = self.run(["wrk", "-t1", f"-c{conc}", f"-d{self.o.seconds}s", "--timeout", "30s", "-s", str(HERE / "wrk.lua"),
-                        f"http://{self.http.host}:{self.http.port}"], env=env)
+        out = self.run(
+            [
+                "wrk",
+                "-t1",
+                f"-c{conc}",
+                f"-d{self.o.seconds}s",
+                "--timeout",
+                "30s",
+                "-s",
+                str(HERE / "wrk.lua"),
+                f"http://{self.http.host}:{self.http.port}",
+            ],
+            env=env,
+        )
         r = json.loads(out.strip().splitlines()[-1])
         need(r["requests"] > 0, "wrk: no request completed")
         bad = {k: r[k] for k in ("bad_status", "connect", "timeout", "write") if r[k]}
@@ -653,6 +773,7 @@ class Bench:
                 except Exception as e:
                     errs.append(e)
                     return
+
         t0 = time.perf_counter()
         th = [threading.Thread(target=work, args=(k,)) for k in range(conc)]
         [t.start() for t in th]
@@ -662,7 +783,7 @@ class Bench:
             raise errs[0]
         s = sorted(lat)
         q = lambda f: s[min(len(s) - 1, int(len(s) * f))]
-        return dict(requests=len(s), us=us, bytes=nbytes[0], p50=q(.5), p95=q(.95), p99=q(.99))
+        return dict(requests=len(s), us=us, bytes=nbytes[0], p50=q(0.5), p95=q(0.95), p99=q(0.99))
 
     def checked(self, path, accept):
         self.http.get(path, accept)  # warm
@@ -670,7 +791,9 @@ class Bench:
         h, b = self.http.get(path, accept)
         dt = time.perf_counter() - t
         if dt < 5:
-            self.ttfb = [self.http.request("GET", path, headers={"Accept": accept}, want_ttfb=True)[3] * 1e3 for _ in range(5)]
+            self.ttfb = [
+                self.http.request("GET", path, headers={"Accept": accept}, want_ttfb=True)[3] * 1e3 for _ in range(5)
+            ]
         return h, b, dt
 
     # -- QIDO
@@ -680,13 +803,14 @@ class Bench:
     def w_qido_studies(self):
         st = self.studies()
         pids = sorted({m["patient_id"] for m in st.values()})
-        pids = pids[::max(1, len(pids) // 50)]
+        pids = pids[:: max(1, len(pids) // 50)]
         variants = {
             "wildcard": (["PatientName=S*"], lambda m: m["patient_name"].casefold().startswith("s")),
             "daterange": (["StudyDate=20220101-20220630"], lambda m: "20220101" <= m["study_date"] <= "20220630"),
             "patientid": ([f"PatientID={quote(p)}" for p in pids], None),
         }
         for v, (qs, pred) in variants.items():
+
             def go():
                 paths = [f"/studies?{q}&limit=100" for q in qs]
                 t1 = sz = 0
@@ -698,18 +822,32 @@ class Bench:
                     j = json.loads(b)
                     got = {x["0020000D"]["Value"][0] for x in j}
                     need(len(got) == len(j), "duplicate studies in the answer")
-                    need(got <= want and len(got) == min(100, len(want)), f"{p}: {len(got & want)} right, "
-                         f"{len(got - want)} wrong, expected {min(100, len(want))} of {len(want)}")
+                    need(
+                        got <= want and len(got) == min(100, len(want)),
+                        f"{p}: {len(got & want)} right, "
+                        f"{len(got - want)} wrong, expected {min(100, len(want))} of {len(want)}",
+                    )
                     for x in j:
                         m = st[x["0020000D"]["Value"][0]]
                         need(x["00100020"]["Value"][0] == m["patient_id"], "wrong PatientID in answer")
                         need(x["00080020"]["Value"][0] == m["study_date"], "wrong StudyDate in answer")
                         nm = x["00100010"]["Value"][0]["Alphabetic"]
-                        need(nm.rstrip("^") == m["patient_name"].split("=")[0].rstrip("^"),
-                             f"wrong PatientName: {nm!r} for {m['patient_name']!r}")
+                        need(
+                            nm.rstrip("^") == m["patient_name"].split("=")[0].rstrip("^"),
+                            f"wrong PatientName: {nm!r} for {m['patient_name']!r}",
+                        )
                     sz = len(b)
-                self.timed_get(f"qido_studies_{v}", paths, JSON, t1, results=len(j), body_bytes=sz,
-                               archive_studies=len(st), archive_instances=len(self.corpus.items))
+                self.timed_get(
+                    f"qido_studies_{v}",
+                    paths,
+                    JSON,
+                    t1,
+                    results=len(j),
+                    body_bytes=sz,
+                    archive_studies=len(st),
+                    archive_instances=len(self.corpus.items),
+                )
+
             self.guard(f"qido_studies_{v}", "req/s", go)
 
     def w_qido_instances(self):
@@ -718,11 +856,22 @@ class Bench:
             p = f"/studies/{ser[0]['study']}/series/{ser[0]['series']}/instances?includefield=all"
             _, b, t1 = self.checked(p, JSON)
             j = json.loads(b)
-            need({x["00080018"]["Value"][0] for x in j} == {m["sop"] for m in ser} and len(j) == len(ser),
-                 f"{len(j)} instances, expected {len(ser)}")
-            self.timed_get("qido_instances", [p], JSON, t1, results=len(j), body_bytes=len(b),
-                           attributes_per_result=len(j[0]), has_image_position="00200032" in j[0],
-                           corpus_attributes=ser[0]["n_attr"])
+            need(
+                {x["00080018"]["Value"][0] for x in j} == {m["sop"] for m in ser} and len(j) == len(ser),
+                f"{len(j)} instances, expected {len(ser)}",
+            )
+            self.timed_get(
+                "qido_instances",
+                [p],
+                JSON,
+                t1,
+                results=len(j),
+                body_bytes=len(b),
+                attributes_per_result=len(j[0]),
+                has_image_position="00200032" in j[0],
+                corpus_attributes=ser[0]["n_attr"],
+            )
+
         self.guard("qido_instances", "req/s", go)
 
     # -- WADO
@@ -745,8 +894,10 @@ class Bench:
                 ps = parts(h, b)
                 need(len(ps) == len(items), f"{len(ps)} parts, expected {len(items)}")
                 need({sop_of(x) for x in ps} == set(src), "wrong SOP Instance UIDs")
-                for x in ps[::1 if k == 0 else 37]:
-                    need(dataset_bytes(x) == dataset_bytes(Path(src[sop_of(x)]["abs"]).read_bytes()), "data set differs")
+                for x in ps[:: 1 if k == 0 else 37]:
+                    need(
+                        dataset_bytes(x) == dataset_bytes(Path(src[sop_of(x)]["abs"]).read_bytes()), "data set differs"
+                    )
                 tt.append(len(b) / dt / 1e6)
                 ttfb.append(first * 1e3)
                 cpu.append(w["cpu_s"] / len(items) * 1e3)
@@ -754,9 +905,19 @@ class Bench:
                 p0.append(w["pss_start_mib"])
                 total = len(b)
                 del ps, b
-            self.emit("wado_study", "MB/s", tt, inst_s=statistics.median(tt) * 1e6 / total * len(items),
-                      ttfb_ms=statistics.median(ttfb), server_cpu_ms_per_inst=statistics.median(cpu),
-                      pss_start_mib=min(p0), pss_peak_mib=max(pss), bytes=total, instances=len(items))
+            self.emit(
+                "wado_study",
+                "MB/s",
+                tt,
+                inst_s=statistics.median(tt) * 1e6 / total * len(items),
+                ttfb_ms=statistics.median(ttfb),
+                server_cpu_ms_per_inst=statistics.median(cpu),
+                pss_start_mib=min(p0),
+                pss_peak_mib=max(pss),
+                bytes=total,
+                instances=len(items),
+            )
+
         self.guard("wado_study", "MB/s", go)
 
     def w_wado_instance(self):
@@ -765,13 +926,18 @@ class Bench:
             for m in ser[::50]:
                 h, b, t1 = self.checked(self.ipath(m), MP_DICOM)
                 p = parts(h, b)
-                need(len(p) == 1 and dataset_bytes(p[0]) == dataset_bytes(Path(m["abs"]).read_bytes()), "data set differs")
+                need(
+                    len(p) == 1 and dataset_bytes(p[0]) == dataset_bytes(Path(m["abs"]).read_bytes()),
+                    "data set differs",
+                )
             self.timed_get("wado_instance", [self.ipath(m) for m in ser], MP_DICOM, t1, body_bytes=len(b))
+
         self.guard("wado_instance", "req/s", go)
 
     def w_wado_metadata(self):
         def go():
             import pydicom
+
             ser = self.corpus.big_ct()
             items = self.corpus.by_study[ser[0]["study"]]
             p = f"/studies/{ser[0]['study']}/metadata"
@@ -785,14 +951,25 @@ class Bench:
             miss = tags - set(by[m["sop"]])
             ipp = by[m["sop"]].get("00200032", {}).get("Value")
             complete = not miss and ipp and [float(x) for x in ipp] == [float(x) for x in ds.ImagePositionPatient]
-            self.timed_get("wado_metadata" + ("" if complete else "_PARTIAL"), [p], JSON, t1, body_bytes=len(b),
-                           attributes=len(by[m["sop"]]), missing_attributes=len(miss), instances=len(j))
+            self.timed_get(
+                "wado_metadata" + ("" if complete else "_PARTIAL"),
+                [p],
+                JSON,
+                t1,
+                body_bytes=len(b),
+                attributes=len(by[m["sop"]]),
+                missing_attributes=len(miss),
+                instances=len(j),
+            )
+
         self.guard("wado_metadata", "req/s", go)
 
     def w_wado_metadata_gzip(self):
         """The same metadata for a client that takes gzip; the inflated body must be the plain one."""
+
         def go():
             import gzip
+
             ser = self.corpus.big_ct()
             p = f"/studies/{ser[0]['study']}/metadata"
             plain = self.http.get(p, JSON)[1]
@@ -804,12 +981,21 @@ class Bench:
             need(st == 200, f"HTTP {st}")
             inflated = gzip.decompress(b) if got.get("Content-Encoding") == "gzip" else b
             need(json.loads(inflated) == json.loads(plain), "the inflated body differs from the plain one")
-            self.timed_get("wado_metadata_gzip", [p], JSON, t1, header="Accept-Encoding: gzip", body_bytes=len(b),
-                           encoding=got.get("Content-Encoding", "none"))
+            self.timed_get(
+                "wado_metadata_gzip",
+                [p],
+                JSON,
+                t1,
+                header="Accept-Encoding: gzip",
+                body_bytes=len(b),
+                encoding=got.get("Content-Encoding", "none"),
+            )
+
         self.guard("wado_metadata_gzip", "req/s", go)
 
     def w_wado_study_curl(self):
         """A whole study read by curl to a file in --tmp; the bytes are verified once, each run by length and parts."""
+
         def go():
             ser = self.corpus.big_ct()
             items = self.corpus.by_study[ser[0]["study"]]
@@ -820,29 +1006,45 @@ class Bench:
             for k in range(self.o.repeat):
                 with self.lock(), self.srv.watch() as w:
                     t = time.perf_counter()
-                    self.run(["curl", "-sS", "--fail", "-H", f"Accept: {MP_DICOM}", "-D", str(head), "-o", str(out), url])
+                    self.run(
+                        ["curl", "-sS", "--fail", "-H", f"Accept: {MP_DICOM}", "-D", str(head), "-o", str(out), url]
+                    )
                     dt = time.perf_counter() - t
                 h = dict(x.split(": ", 1) for x in head.read_text().splitlines() if ": " in x)
                 h = {"Content-Type": next(v for n, v in h.items() if n.lower() == "content-type")}
                 b = out.read_bytes()
                 ps = parts(h, b)
-                need(len(ps) == len(items) and {sop_of(x) for x in ps} == set(src), f"{len(ps)} parts, expected {len(items)}")
-                for x in ps[::1 if k == 0 else 37]:
-                    need(dataset_bytes(x) == dataset_bytes(Path(src[sop_of(x)]["abs"]).read_bytes()), "data set differs")
+                need(
+                    len(ps) == len(items) and {sop_of(x) for x in ps} == set(src),
+                    f"{len(ps)} parts, expected {len(items)}",
+                )
+                for x in ps[:: 1 if k == 0 else 37]:
+                    need(
+                        dataset_bytes(x) == dataset_bytes(Path(src[sop_of(x)]["abs"]).read_bytes()), "data set differs"
+                    )
                 mbs.append(len(b) / dt / 1e6)
                 cpu.append(w["cpu_s"] / len(items) * 1e3)
                 pss.append(w["pss_peak_mib"])
                 del b, ps
-            self.emit("wado_study_curl", "MB/s", mbs, server_cpu_ms_per_inst=statistics.median(cpu),
-                      pss_peak_mib=max(pss), instances=len(items))
+            self.emit(
+                "wado_study_curl",
+                "MB/s",
+                mbs,
+                server_cpu_ms_per_inst=statistics.median(cpu),
+                pss_peak_mib=max(pss),
+                instances=len(items),
+            )
+
         self.guard("wado_study_curl", "MB/s", go)
 
     def w_big(self):
         """One instance of --big-mib MiB in by curl -T and out again; how much memory that adds at its peak."""
+
         def go():
             import pydicom
             from pydicom.dataset import Dataset, FileMetaDataset
-            from pydicom.uid import generate_uid, ExplicitVRLittleEndian
+            from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
             mib = self.o.big_mib
             ds = Dataset()
             ds.file_meta = FileMetaDataset()
@@ -866,15 +1068,39 @@ class Bench:
             rest = self.srv.pss()
             with self.srv.watch() as w_in:
                 t = time.perf_counter()
-                answer = self.run(["curl", "-sS", "--fail", "-X", "POST", "-H", "Content-Type: application/dicom", "-H",
-                                   "Accept: " + JSON, "-T", str(path), base + "/studies"])
+                answer = self.run(
+                    [
+                        "curl",
+                        "-sS",
+                        "--fail",
+                        "-X",
+                        "POST",
+                        "-H",
+                        "Content-Type: application/dicom",
+                        "-H",
+                        "Accept: " + JSON,
+                        "-T",
+                        str(path),
+                        base + "/studies",
+                    ]
+                )
                 t_in = time.perf_counter() - t
             need(ds.SOPInstanceUID.encode() in answer, "not stored")
             out = self.tmp / "big.out"
             with self.srv.watch() as w_out:
                 t = time.perf_counter()
-                self.run(["curl", "-sS", "--fail", "-H", "Accept: application/dicom; transfer-syntax=*", "-o", str(out),
-                          f"{base}/studies/{ds.StudyInstanceUID}/series/{ds.SeriesInstanceUID}/instances/{ds.SOPInstanceUID}"])
+                self.run(
+                    [
+                        "curl",
+                        "-sS",
+                        "--fail",
+                        "-H",
+                        "Accept: application/dicom; transfer-syntax=*",
+                        "-o",
+                        str(out),
+                        f"{base}/studies/{ds.StudyInstanceUID}/series/{ds.SeriesInstanceUID}/instances/{ds.SOPInstanceUID}",
+                    ]
+                )
                 t_out = time.perf_counter() - t
             with open(path, "rb") as a, open(out, "rb") as b:
                 while True:
@@ -885,6 +1111,7 @@ class Bench:
             path.unlink(), out.unlink()
             self.emit("big_in", "MB/s", [mib * 1.048576 / t_in], pss_added_mib=w_in["pss_peak_mib"] - rest, mib=mib)
             self.emit("big_out", "MB/s", [mib * 1.048576 / t_out], pss_added_mib=w_out["pss_peak_mib"] - rest, mib=mib)
+
         self.guard("big", "MB/s", go)
 
     def w_wado_frame(self):
@@ -904,15 +1131,26 @@ class Bench:
                 need(len(p) == 1, f"{len(p)} parts")
                 ok = any(hashlib.sha256(x).hexdigest()[:16] == m["frame_sha"][n - 1] for x in (p[0], p[0][:-1]))
                 need(ok, f"frame {n} bytes differ from the encapsulated JPEG ({len(p[0])} bytes)")
-            self.timed_get("wado_frame_us", [self.ipath(m) + f"/frames/{n}" for n in range(1, 101)], MP_JPEG, t1, body_bytes=len(b))
+            self.timed_get(
+                "wado_frame_us", [self.ipath(m) + f"/frames/{n}" for n in range(1, 101)], MP_JPEG, t1, body_bytes=len(b)
+            )
 
         def enh():
             m = self.corpus.kind("enhct")[0]
             for n in (1, 30, 60):
                 h, b, t1 = self.checked(self.ipath(m) + f"/frames/{n}", MP_OCTET)
                 p = parts(h, b)
-                need(len(p) == 1 and hashlib.sha256(p[0]).hexdigest()[:16] == m["frame_sha"][n - 1], f"frame {n} differs")
-            self.timed_get("wado_frame_enhct", [self.ipath(m) + f"/frames/{n}" for n in range(1, 61)], MP_OCTET, t1, body_bytes=len(b))
+                need(
+                    len(p) == 1 and hashlib.sha256(p[0]).hexdigest()[:16] == m["frame_sha"][n - 1], f"frame {n} differs"
+                )
+            self.timed_get(
+                "wado_frame_enhct",
+                [self.ipath(m) + f"/frames/{n}" for n in range(1, 61)],
+                MP_OCTET,
+                t1,
+                body_bytes=len(b),
+            )
+
         self.guard("wado_frame_ct", "req/s", ct)
         self.guard("wado_frame_us", "req/s", us)
         self.guard("wado_frame_enhct", "req/s", enh)
@@ -922,8 +1160,9 @@ class Bench:
             def go():
                 import numpy as np
                 from PIL import Image
+
                 items = pick()
-                for m in items[::max(1, len(items) // 3)]:
+                for m in items[:: max(1, len(items) // 3)]:
                     h, b, t1 = self.checked(self.ipath(m) + suffix, "image/jpeg")
                     need(h.get("Content-Type", "").startswith("image/jpeg"), f"Content-Type {h.get('Content-Type')}")
                     im = Image.open(io.BytesIO(b))
@@ -934,7 +1173,9 @@ class Bench:
                         need(max(im.size) <= 512, f"thumbnail of {im.size}")
                     need(a.std() > 5, "rendered image is blank")
                 self.timed_get(name, [self.ipath(m) + suffix for m in items], "image/jpeg", t1, body_bytes=len(b))
+
             self.guard(name, "req/s", go)
+
         one("wado_rendered_ct", self.corpus.big_ct, "/rendered", True)
         one("wado_rendered_cr", lambda: self.corpus.kind("cr"), "/rendered", True)
         one("wado_thumbnail_ct", self.corpus.big_ct, "/thumbnail", False)
@@ -944,8 +1185,26 @@ class Bench:
         def go():
             st = self.studies()
             want = {s for s, m in st.items() if m["patient_name"].startswith("S")}
-            base = ["findscu", "-S", "-aec", self.aet, "-k", "QueryRetrieveLevel=STUDY", "-k", "PatientName=S*",
-                    "-k", "PatientID", "-k", "StudyDate", "-k", "StudyDescription", "-k", "StudyInstanceUID", self.dhost, self.dport]
+            base = [
+                "findscu",
+                "-S",
+                "-aec",
+                self.aet,
+                "-k",
+                "QueryRetrieveLevel=STUDY",
+                "-k",
+                "PatientName=S*",
+                "-k",
+                "PatientID",
+                "-k",
+                "StudyDate",
+                "-k",
+                "StudyDescription",
+                "-k",
+                "StudyInstanceUID",
+                self.dhost,
+                self.dport,
+            ]
             out = self.run([base[0], "+sr", *base[1:]]).decode("latin1")
             got = set(re.findall(r"\(0020,000d\) UI \[([0-9.]+)", out)) - {""}
             need(got == want, f"{len(got & want)} right, {len(got - want)} wrong, expected {len(want)}")
@@ -954,26 +1213,76 @@ class Bench:
                 t0 = time.perf_counter()
                 self.run([base[0], "-sr", "--repeat", str(n), *base[1:]])
                 return time.perf_counter() - t0
+
             one = min(t(1) for _ in range(3))
-            n = max(4, min(200, int(self.o.seconds / max(.002, (t(6) - one) / 5))))
+            n = max(4, min(200, int(self.o.seconds / max(0.002, (t(6) - one) / 5))))
             v, cpu = [], []
             for _ in range(self.o.repeat):
                 with self.lock(), self.srv.watch() as w:
                     t1, tn = t(1), t(n + 1)
                 v.append(n / max(1e-6, tn - t1))
                 cpu.append(w["cpu_s"] / (n + 2) * 1e3)
-            self.emit("cfind_study_wildcard", "query/s", v, results=len(want), ms_per_query=1e3 / statistics.median(v),
-                      server_cpu_ms_per_query=statistics.median(cpu), archive_studies=len(st), startup_ms=one * 1e3)
+            self.emit(
+                "cfind_study_wildcard",
+                "query/s",
+                v,
+                results=len(want),
+                ms_per_query=1e3 / statistics.median(v),
+                server_cpu_ms_per_query=statistics.median(cpu),
+                archive_studies=len(st),
+                startup_ms=one * 1e3,
+            )
+
         self.guard("cfind_study_wildcard", "query/s", go)
 
     def getscu(self, study, d):
-        return self.run(["getscu", "-S", "-aec", self.aet, "-pdu", "131072", "+B", "-od", str(d), "-k", "QueryRetrieveLevel=STUDY",
-                         "-k", f"StudyInstanceUID={study}", self.dhost, self.dport])
+        return self.run(
+            [
+                "getscu",
+                "-S",
+                "-aec",
+                self.aet,
+                "-pdu",
+                "131072",
+                "+B",
+                "-od",
+                str(d),
+                "-k",
+                "QueryRetrieveLevel=STUDY",
+                "-k",
+                f"StudyInstanceUID={study}",
+                self.dhost,
+                self.dport,
+            ]
+        )
 
     def movescu(self, study, d):
-        return self.run(["movescu", "-S", "-aet", "BENCHMV", "-aem", "BENCHMV", "-aec", self.aet, "+P", str(self.o.mvport), "-pdu",
-                         "131072", "+B", "-od", str(d), "-k", "QueryRetrieveLevel=STUDY", "-k", f"StudyInstanceUID={study}",
-                         self.dhost, self.dport], cwd=d)  # movescu +B writes to the working directory, whatever -od says
+        return self.run(
+            [
+                "movescu",
+                "-S",
+                "-aet",
+                "BENCHMV",
+                "-aem",
+                "BENCHMV",
+                "-aec",
+                self.aet,
+                "+P",
+                str(self.o.mvport),
+                "-pdu",
+                "131072",
+                "+B",
+                "-od",
+                str(d),
+                "-k",
+                "QueryRetrieveLevel=STUDY",
+                "-k",
+                f"StudyInstanceUID={study}",
+                self.dhost,
+                self.dport,
+            ],
+            cwd=d,
+        )  # movescu +B writes to the working directory, whatever -od says
 
     def retrieve(self, name, fn):
         def go():
@@ -989,7 +1298,7 @@ class Bench:
                     dt = time.perf_counter() - t0
                 fs = list(d.iterdir())
                 need(len(fs) == len(items), f"{len(fs)} files, expected {len(items)}")
-                for f in fs[::1 if k == 0 else 37]:
+                for f in fs[:: 1 if k == 0 else 37]:
                     b = f.read_bytes()
                     s = sop_of(b)
                     need(s in src, "unexpected SOP Instance UID")
@@ -1000,8 +1309,17 @@ class Bench:
                 ccpu.append(w["client_cpu_s"] / len(items) * 1e3)
                 pss.append(w["pss_peak_mib"])
             shutil.rmtree(d)
-            self.emit(name, "inst/s", v, mb_s=statistics.median(mbs), server_cpu_ms_per_inst=statistics.median(cpu),
-                      client_cpu_ms_per_inst=statistics.median(ccpu), pss_peak_mib=max(pss), instances=len(items))
+            self.emit(
+                name,
+                "inst/s",
+                v,
+                mb_s=statistics.median(mbs),
+                server_cpu_ms_per_inst=statistics.median(cpu),
+                client_cpu_ms_per_inst=statistics.median(ccpu),
+                pss_peak_mib=max(pss),
+                instances=len(items),
+            )
+
         self.guard(name, "inst/s", go)
 
     def w_cget(self):
@@ -1040,8 +1358,13 @@ def main():
     a.add_argument("--dimse", help="host:port:AET")
     a.add_argument("--header", help="one extra HTTP header, 'Name: value' (auth)")
     a.add_argument("--pidfile", action="append", default=[], help="file with a server root PID; repeat for several")
-    a.add_argument("--owned", action="append", default=[], help="the server's data directory: every process whose working "
-                   "directory lies under it is counted too (embedded PostgreSQL that is no child of --pidfile); repeat for several")
+    a.add_argument(
+        "--owned",
+        action="append",
+        default=[],
+        help="the server's data directory: every process whose working "
+        "directory lies under it is counted too (embedded PostgreSQL that is no child of --pidfile); repeat for several",
+    )
     a.add_argument("--corpus", action="append", default=[])
     a.add_argument("--ingest", action="append", default=[])
     a.add_argument("--load", action="append", default=[])
@@ -1056,8 +1379,12 @@ def main():
     a.add_argument("--tmp", default=os.environ.get("BENCH_TMP"))
     a.add_argument("--out", help="append JSON lines here")
     a.add_argument("workload", nargs="+", help="names, or groups: " + ", ".join(GROUPS) + "; also load, idle")
-    a.add_argument("--nagle", action="store_true", help="leave Nagle's algorithm on in the DCMTK clients (DCMTK's default); "
-                   "without it they run with TCP_NODELAY=1, lest 40 ms delayed ACKs be what is measured")
+    a.add_argument(
+        "--nagle",
+        action="store_true",
+        help="leave Nagle's algorithm on in the DCMTK clients (DCMTK's default); "
+        "without it they run with TCP_NODELAY=1, lest 40 ms delayed ACKs be what is measured",
+    )
     o = a.parse_args()
     os.environ["TCP_NODELAY"] = "0" if o.nagle else "1"
     b = Bench(o)

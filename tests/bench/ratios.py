@@ -56,33 +56,51 @@ for workload, kind, target, suffix in TARGETS:
     unit = "CPU ms" if kind == CPU else (rows.get(("fileroom" + suffix, workload)) or {}).get("unit", "")
     sign = "≤" if kind == CPU else "≥"
     if ours is None or theirs is None:
-        bad = [r["reason"] for p in ("fileroom", "orthanc") if (r := rows.get((p + suffix, workload))) and r["status"] != "ok"]
-        print(f"| {workload}{suffix} | {unit} | {cell(ours)} | {cell(theirs)} | | {sign} {target}x | {'; '.join(bad)[:90] or 'not run'} |")
+        bad = [
+            r["reason"]
+            for p in ("fileroom", "orthanc")
+            if (r := rows.get((p + suffix, workload))) and r["status"] != "ok"
+        ]
+        print(
+            f"| {workload}{suffix} | {unit} | {cell(ours)} | {cell(theirs)} | | {sign} {target}x | {'; '.join(bad)[:90] or 'not run'} |"
+        )
         continue
     ratio = ours / theirs
     met = ratio <= target if kind == CPU else ratio >= target
-    print(f"| {workload}{suffix} | {unit} | {cell(ours)} | {cell(theirs)} | {ratio:.3g}x | {sign} {target}x | {'met' if met else 'MISSED'} |")
+    print(
+        f"| {workload}{suffix} | {unit} | {cell(ours)} | {cell(theirs)} | {ratio:.3g}x | {sign} {target}x | {'met' if met else 'MISSED'} |"
+    )
 
 print("\n| our own figure | value | target | |\n|---|---|---|---|")
 small, grown = rows.get(("fileroom", "load")), rows.get(("fileroom-grown", "load"))
 if grown and grown["status"] == "ok":
     r = grown["server_cpu_ms_per_inst_last"] / grown["server_cpu_ms_per_inst_first"]
-    print(f"| STOW CPU per instance, last 2,000 of {grown['instances']:,} against the first | {r:.3g}x | ≤ 1.2x | {'met' if r <= 1.2 else 'MISSED'} |")
+    print(
+        f"| STOW CPU per instance, last 2,000 of {grown['instances']:,} against the first | {r:.3g}x | ≤ 1.2x | {'met' if r <= 1.2 else 'MISSED'} |"
+    )
 for v in ("wildcard", "daterange", "patientid"):
     a, b = rows.get(("fileroom", f"qido_studies_{v}_c1")), rows.get(("fileroom-grown", f"qido_studies_{v}_c1"))
     x, y = figure(a, CPU), figure(b, CPU)
-    if x and y:
+    if a and b and x and y:
         note = f"{a.get('results')} → {b.get('results')} results"
-        print(f"| QIDO {v}, CPU at the grown archive against the small one ({note}) | {y / x:.3g}x | ≤ 1.5x | {'met' if y <= 1.5 * x else 'MISSED'} |")
+        print(
+            f"| QIDO {v}, CPU at the grown archive against the small one ({note}) | {y / x:.3g}x | ≤ 1.5x | {'met' if y <= 1.5 * x else 'MISSED'} |"
+        )
 idle = rows.get(("fileroom", "idle_pss"))
 if idle:
-    print(f"| memory at rest, all processes | {idle['median']:.0f} MiB | ≤ 350 | {'met' if idle['median'] <= 350 else 'MISSED'} |")
+    print(
+        f"| memory at rest, all processes | {idle['median']:.0f} MiB | ≤ 350 | {'met' if idle['median'] <= 350 else 'MISSED'} |"
+    )
 peak = max((r.get("pss_peak_mib", 0) for (p, _), r in rows.items() if p.startswith("fileroom")), default=0)
 print(f"| memory, highest of all workloads | {peak:.0f} MiB | ≤ 700 | {'met' if peak <= 700 else 'MISSED'} |")
 for way in ("big_in", "big_out"):
     r = rows.get(("fileroom", way))
     if r and r["status"] == "ok":
-        print(f"| memory added by one {r['mib']} MiB instance, {way[4:]} | {r['pss_added_mib']:.0f} MiB | ≤ 64 | {'met' if r['pss_added_mib'] <= 64 else 'MISSED'} |")
+        print(
+            f"| memory added by one {r['mib']} MiB instance, {way[4:]} | {r['pss_added_mib']:.0f} MiB | ≤ 64 | {'met' if r['pss_added_mib'] <= 64 else 'MISSED'} |"
+        )
 t = rows.get(("fileroom", "wado_metadata_c1"))
 if t and "ttfb_ms" in t:
-    print(f"| first byte of the 300-instance metadata | {t['ttfb_ms']:.1f} ms | < 20 | {'met' if t['ttfb_ms'] < 20 else 'MISSED'} |")
+    print(
+        f"| first byte of the 300-instance metadata | {t['ttfb_ms']:.1f} ms | < 20 | {'met' if t['ttfb_ms'] < 20 else 'MISSED'} |"
+    )
