@@ -9,7 +9,7 @@ import orjson
 
 from app.archive.context import Context
 from app.archive.frames import Place, entry_place
-from app.archive.retrieve import Instance, missing, require_uids
+from app.archive.retrieve import Instance, find_instances, missing, require_uids
 from app.catalog import lookups
 from app.dicom import media_types as media
 from app.dicom.elements import WORD
@@ -39,6 +39,20 @@ async def find_values(context: Context, study: str, series: str, sop: str) -> tu
         raise missing()
     instance, recorded = found
     return instance, [_value(instance, *one) for one in (orjson.loads(recorded) if recorded else ())]
+
+
+async def find_all(
+    context: Context, study: str, series: str | None, sop: str | None
+) -> list[tuple[Instance, list[BulkValue]]]:
+    """The instances of a study or series, or one instance, each with its bulk values; raises `NotFound`."""
+    if series is not None and sop is not None:
+        return [await find_values(context, study, series, sop)]
+    instances = await find_instances(context, study, series)
+    recorded = await lookups.bulk_of(context.catalog, [instance.id for instance in instances])
+    return [
+        (instance, [_value(instance, *one) for one in orjson.loads(recorded.get(instance.id) or b"[]")])
+        for instance in instances
+    ]
 
 
 def _value(instance: Instance, path: str, vr: str, offset: int, length: int) -> BulkValue:

@@ -7,8 +7,11 @@ current at that moment, whatever happens meanwhile. The next file or piece is re
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import NamedTuple
+
+import orjson
 
 from app.archive.context import Context
 from app.archive.zip_stream import ZipStream
@@ -17,15 +20,22 @@ from app.blobs.checksum import PIECE
 from app.blobs.keys import make_key
 from app.catalog import lookups
 from app.dicom.convert import Conversion
+from app.dicom.header import BULK_MARK
 from app.dicom.octets import Piece
 from app.dicom.uid import is_uid
-from app.errors import NotFound
+from app.errors import NotAcceptable, NotFound, Refused
 
 Instance = lookups.Instance
 Pieces = AsyncGenerator[Piece, None]
 
 PREAMBLE = 128
 """Bytes before `DICM` (PS3.10 7.1)."""
+
+
+NEVER_OVER_LONG = 32 << 20
+"""Files up to this length never hold pixel data that is too long for Explicit VR Little Endian."""
+_LONGEST_VALUE = 0xFFFFFFFE
+_IMAGE_SIZE = ("00280010", "00280011", "00280002", "00280100")
 
 
 class Chosen(NamedTuple):
@@ -99,11 +109,25 @@ async def converted(instance: Instance, source: AsyncIterator[Piece], context: C
     conversion = Conversion(
         instance.transfer_syntax, instance.dataset_offset, instance.sop_class, instance.sop, context.limits
     )
-    async for piece in source:
-        for out in await asyncio.to_thread(conversion.feed, piece):
+    try:
+        async for piece in source:
+            for out in await asyncio.to_thread(conversion.feed, piece):
+                yield out
+        for out in conversion.finish():
             yield out
-    for out in conversion.finish():
-        yield out
+    except Refused as error:
+        raise NotAcceptable(f"the instance cannot be sent as Explicit VR Little Endian: {error.detail}") from error
+
+
+async def is_over_long(context: Context, instance: Instance) -> bool:
+    """Whether compressed pixel data would be too long for Explicit VR Little Endian (PS3.18 8.7.3.4): 4 GiB or more."""
+    row = await lookups.metadata(context.catalog, [instance.id])
+    members = orjson.loads(zlib.decompress(row[0].json).replace(BULK_MARK.encode(), b"")) if row else {}
+    bits = instance.frame_count
+    for tag in _IMAGE_SIZE:
+        values = members.get(tag, {}).get("Value") or [1]
+        bits *= values[0] if isinstance(values[0], int) else 1
+    return bits // 8 >= _LONGEST_VALUE
 
 
 async def read_files(context: Context, chosen: Sequence[Chosen]) -> AsyncGenerator[tuple[int, Piece], None]:

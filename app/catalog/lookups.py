@@ -80,6 +80,9 @@ SELECT i.id, s.uid, e.uid, i.uid, i.version, i.sop_class, i.transfer_syntax, i.l
   JOIN instance_data d ON d.instance_id = i.id
  WHERE s.uid = $1 AND e.uid = $2 AND i.uid = $3"""
 
+_BULK_OF = """
+SELECT instance_id, bulk FROM instance_data WHERE instance_id = ANY ($1::bigint[]) AND bulk <> ''"""
+
 _SERIES = """
 SELECT i.id, s.uid, e.uid, i.uid, i.version, i.sop_class, i.transfer_syntax, i.length, i.dataset_offset,
        i.frame_kind, i.frame_count, i.frame_word, i.frame_bits, i.pixel_offset, i.pixel_length, i.pixel_tag, d.checks
@@ -161,6 +164,11 @@ async def instance_with_bulk(catalog: Catalog, study: str, series: str, sop: str
     """One instance, with the places of its bulk values: JSON `[[tag path, VR, offset, length], ...]`, or nothing."""
     row = await catalog.fetchrow(_BULK, study, series, sop)
     return None if row is None else (Instance._make(row[:17]), row[17])
+
+
+async def bulk_of(catalog: Catalog, ids: Sequence[int]) -> dict[int, bytes]:
+    """The places of bulk values of the instances that have any, by id."""
+    return {row[0]: row[1] for row in await catalog.fetch(_BULK_OF, ids)}
 
 
 async def series_of_study(catalog: Catalog, study: str) -> list[SeriesRevision]:

@@ -191,6 +191,14 @@ def choose(accept: str, offers: tuple[Offer, ...]) -> Offer | None:
     return chosen
 
 
+@lru_cache(256)
+def preferred(accept: str, offers: tuple[Offer, ...]) -> tuple[Offer, ...]:
+    """`offers` in the order for this client: a browser that was led to the address wants a single part."""
+    if "text/html" not in accept:
+        return offers
+    return tuple(sorted(offers, key=lambda offer: offer.multipart))
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """What negotiation must know of an instance: its transfer syntax, whether it has pixel data at all (without it,

@@ -18,6 +18,7 @@ from app.dicomweb import negotiate, wado_bulk, wado_frames, wado_metadata
 from app.dicomweb.negotiate import Offer, Stored
 from app.dicomweb.responses import Pieces, Stream, Whole, describe, is_unchanged, not_modified, ranged
 from app.dicomweb.routes import router as make_router
+from app.dicomweb.wado_document import FILE, FILES, retrieves
 
 router = make_router(tags=["Retrieve"])
 for _module in (wado_metadata, wado_frames, wado_bulk):
@@ -25,20 +26,20 @@ for _module in (wado_metadata, wado_frames, wado_bulk):
 _CONTAINERS = (Offer(True, media.DICOM), Offer(False, media.ZIP))
 
 
-@router.api_route("/studies/{study}", methods=["GET", "HEAD"], summary="Retrieve a study")
+@router.api_route("/studies/{study}", **retrieves("Retrieve a study", FILES))
 async def retrieve_study(request: Request) -> Response:
     """All instances of a study."""
     return await _several(request, request.path_params["study"], None)
 
 
-@router.api_route("/studies/{study}/series/{series}", methods=["GET", "HEAD"], summary="Retrieve a series")
+@router.api_route("/studies/{study}/series/{series}", **retrieves("Retrieve a series", FILES))
 async def retrieve_series(request: Request) -> Response:
     """All instances of a series."""
     return await _several(request, request.path_params["study"], request.path_params["series"])
 
 
 @router.api_route(
-    "/studies/{study}/series/{series}/instances/{instance}", methods=["GET", "HEAD"], summary="Retrieve an instance"
+    "/studies/{study}/series/{series}/instances/{instance}", **retrieves("Retrieve an instance", FILE, ranges=True)
 )
 async def retrieve_instance(request: Request) -> Response:
     """One instance, in a single part or as the only part of a multipart body."""
@@ -46,14 +47,14 @@ async def retrieve_instance(request: Request) -> Response:
     address = scope["path_params"]
     instance = await retrieve.find_instance(context, address["study"], address["series"], address["instance"])
     accept = negotiate.accept_of_request(scope)
-    offers = negotiate.dicom_offers(stored_of(instance), True, True)
-    offer = negotiate.choose(accept, offers if "text/html" not in accept else offers[::-1])
+    offers = negotiate.preferred(accept, negotiate.dicom_offers(await stored_of(context, instance), True, True))
+    offer = negotiate.choose(accept, offers)
     if offer is None:
         raise negotiate.refuse(accept, [instance.transfer_syntax], offers, str(request.url))
     converts = offer.transfer_syntax != instance.transfer_syntax
     if offer.multipart:
         return await _in_parts(request, [Chosen(instance, converts)], [offer], instance.version)
-    etag = f'"{instance.version}{"-x" if converts else ""}"'
+    etag = f'"{instance.version}{_suffix(context, converts)}"'
     headers = describe(etag, offer.label, content_disposition=f'attachment; filename="{instance.sop}.dcm"')
     if is_unchanged(scope, etag):
         return not_modified(headers)
@@ -64,9 +65,15 @@ async def retrieve_instance(request: Request) -> Response:
     return ranged(scope, headers, instance.length, lambda start, size: retrieve.read(context, instance, start, size))
 
 
-def stored_of(instance: Instance) -> Stored:
+async def stored_of(context: Context, instance: Instance) -> Stored:
     """What negotiation must know of it."""
-    return Stored(instance.transfer_syntax, instance.frame_kind != 0)
+    over_long = instance.length > retrieve.NEVER_OVER_LONG and await retrieve.is_over_long(context, instance)
+    return Stored(instance.transfer_syntax, instance.frame_kind != 0, over_long)
+
+
+def _suffix(context: Context, converts: bool) -> str:
+    """What an ETag says besides the version."""
+    return ("-x" if converts else "") + ("-b" if context.blank_preamble else "")
 
 
 async def _several(request: Request, study: str, series: str | None) -> Response:
@@ -74,16 +81,17 @@ async def _several(request: Request, study: str, series: str | None) -> Response
     context: Context = request.app.state.context
     instances = await retrieve.find_instances(context, study, series)
     accept = negotiate.accept_of_request(request.scope)
-    container = negotiate.container(accept, _CONTAINERS if "text/html" not in accept else _CONTAINERS[::-1])
+    container = negotiate.container(accept, negotiate.preferred(accept, _CONTAINERS))
     offers_of = negotiate.zip_offers if container is media.ZIP else negotiate.file_parts
-    kinds = {stored: offers_of(stored) for stored in map(stored_of, instances)}
+    stored_as = [await stored_of(context, instance) for instance in instances]
+    kinds = {stored: offers_of(stored) for stored in stored_as}
     choices = {stored: negotiate.choose(accept, offers) for stored, offers in kinds.items()}
     if None in choices.values():
         refused = [stored for stored, choice in choices.items() if choice is None]
         raise negotiate.refuse(
             accept, [stored.transfer_syntax for stored in refused], kinds[refused[0]], str(request.url)
         )
-    offers: list[Offer] = [choices[stored_of(instance)] for instance in instances]  # type: ignore[misc]
+    offers: list[Offer] = [choices[stored] for stored in stored_as]  # type: ignore[misc]
     chosen = [
         Chosen(instance, offer.transfer_syntax != instance.transfer_syntax)
         for instance, offer in zip(instances, offers, strict=True)
@@ -95,14 +103,14 @@ async def _several(request: Request, study: str, series: str | None) -> Response
 
 
 async def _in_parts(request: Request, chosen: Sequence[Chosen], offers: Sequence[Offer], tag: str) -> Response:
-    etag = f'"{tag}{"-x" if chosen[0].converts else ""}-m"'
+    context: Context = request.app.state.context
+    etag = f'"{tag}{_suffix(context, chosen[0].converts)}-m"'
     boundary = parts.boundary_of((etag,))
     headers = describe(etag, parts.content_type(boundary, media.DICOM))
     if is_unchanged(request.scope, etag):
         return not_modified(headers)
     heads = [parts.part_head(boundary, offer.label, first=not at) for at, offer in enumerate(offers)]
     closing = parts.closing(boundary)
-    context: Context = request.app.state.context
     if len(chosen) == 1 and retrieve.is_small(context, chosen[0]) and request.scope["method"] != "HEAD":
         return Whole((heads[0], await retrieve.read_small(context, chosen[0]), closing), headers)
     length = None
@@ -122,7 +130,8 @@ async def _in_parts(request: Request, chosen: Sequence[Chosen], offers: Sequence
 
 
 def _zipped(request: Request, chosen: Sequence[Chosen], digest: str, name: str) -> Response:
-    headers = describe(f'"{digest}-z"', media.ZIP, content_disposition=f'attachment; filename="{name}.zip"')
+    suffix = _suffix(request.app.state.context, chosen[0].converts)
+    headers = describe(f'"{digest}{suffix}-z"', media.ZIP, content_disposition=f'attachment; filename="{name}.zip"')
     if is_unchanged(request.scope, headers["etag"]):
         return not_modified(headers)
     return Stream(retrieve.read_zip(request.app.state.context, chosen), headers)

@@ -3,6 +3,8 @@ BulkDataURI."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from fastapi import Request, Response
 
 from app.archive import bulk, frames
@@ -16,10 +18,13 @@ from app.dicomweb.caches import piece_cache
 from app.dicomweb.negotiate import Offer
 from app.dicomweb.responses import Pieces, Stream, Whole, describe, is_unchanged, not_modified, ranged
 from app.dicomweb.routes import router as make_router
+from app.dicomweb.wado_document import FRAMES, PARTS, VALUE, retrieves
 from app.dicomweb.wado_frames import send_frames
+from app.errors import NotFound
 
 router = make_router(tags=["Retrieve"])
-_INSTANCE = "/studies/{study}/series/{series}/instances/{instance}"
+_SERIES = "/studies/{study}/series/{series}"
+_INSTANCE = _SERIES + "/instances/{instance}"
 _INLINE = (
     "application/pdf",
     "image/jpeg",
@@ -34,7 +39,7 @@ _INLINE = (
 scripts."""
 
 
-@router.api_route(_INSTANCE + "/bulkdata/{path:path}", methods=["GET", "HEAD"], summary="Retrieve a bulk value")
+@router.api_route(_INSTANCE + "/bulkdata/{path:path}", **retrieves("Retrieve a bulk value", VALUE, ranges=True))
 async def retrieve_value(request: Request) -> Response:
     """One value, named by its tag path."""
     context: Context = request.app.state.context
@@ -60,49 +65,73 @@ async def retrieve_value(request: Request) -> Response:
     return _alone(request, instance, value, headers)
 
 
-@router.api_route(_INSTANCE + "/pixeldata", methods=["GET", "HEAD"], summary="Retrieve the pixel data")
+@router.api_route(_INSTANCE + "/pixeldata", **retrieves("Retrieve the pixel data", FRAMES, ranges=True))
 async def retrieve_pixel_data(request: Request) -> Response:
     """The whole value of native pixel data, or every frame of encapsulated pixel data."""
     instance, values = await _find(request)
     return await _pixels(request, instance, bulk.pixels(instance, values))
 
 
-@router.api_route(_INSTANCE + "/bulkdata", methods=["GET", "HEAD"], summary="Retrieve all bulk values of an instance")
+@router.api_route("/studies/{study}/bulkdata", **retrieves("Retrieve all bulk values of a study", PARTS))
+@router.api_route(_SERIES + "/bulkdata", **retrieves("Retrieve all bulk values of a series", PARTS))
+@router.api_route(_INSTANCE + "/bulkdata", **retrieves("Retrieve all bulk values of an instance", PARTS))
 async def retrieve_values(request: Request) -> Response:
-    """Every bulk value of the instance, each in its part with its address."""
+    """Every bulk value, each in its part with its address."""
+    return await _all_values(request, lambda value: True)
+
+
+@router.api_route("/studies/{study}/pixeldata", **retrieves("Retrieve the pixel data of a study", PARTS))
+@router.api_route(_SERIES + "/pixeldata", **retrieves("Retrieve the pixel data of a series", PARTS))
+async def retrieve_all_pixel_data(request: Request) -> Response:
+    """The pixel data of all instances, each value or compressed frame in its part with its address."""
+    return await _all_values(request, lambda value: value.is_pixels)
+
+
+async def _all_values(request: Request, wanted: Callable[[BulkValue], bool]) -> Response:
     context: Context = request.app.state.context
-    instance, values = await _find(request)
+    address = request.scope["path_params"]
+    found = await bulk.find_all(context, address["study"], address.get("series"), address.get("instance"))
+    chosen = [(instance, value) for instance, values in found for value in values if wanted(value)]
+    if not chosen:
+        raise NotFound("there are no such bulk values")
     accept = negotiate.accept_of_request(request.scope)
-    plain = Offer(True, media.OCTET_STREAM)
-    compressed = negotiate.frame_offers(instance.transfer_syntax, False)
-    needed = [compressed if value.is_encapsulated else (plain,) for value in values]
-    offers = [negotiate.choose(accept, choices) for choices in needed]
-    if not offers or None in offers:
-        refused = needed[offers.index(None)] if offers else (plain,)
-        raise negotiate.refuse(accept, [instance.transfer_syntax], refused, str(request.url))
-    etag = f'"{instance.version}-b-m"'
-    boundary = parts.boundary_of((etag,))
-    headers = describe(etag, parts.content_type(boundary, offers[0].media_type))  # type: ignore[union-attr]
+    choices = {offers: negotiate.choose(accept, offers) for offers in {_part_offers(*one) for one in chosen}}
+    for offers, choice in choices.items():
+        if choice is None:
+            raise negotiate.refuse(accept, {one.transfer_syntax for one, _ in chosen}, offers, str(request.url))
+    kept: list[Offer] = [choices[_part_offers(*one)] for one in chosen]  # type: ignore[misc]
+    etag = f'"{parts.boundary_of(f"{instance.version} {value.path}" for instance, value in chosen).decode()}-b"'
+    boundary = parts.boundary_of((etag, *(offer.label for offer in kept)))
+    headers = describe(etag, parts.content_type(boundary, kept[0].media_type))
     if is_unchanged(request.scope, etag):
         return not_modified(headers)
-    before, cache = bulk_root(request, instance), piece_cache(request.app)
+    return Stream(_parts(request, chosen, kept, boundary), headers)
 
-    async def pieces() -> Pieces:
-        first = True
-        for value, offer in zip(values, offers, strict=True):
-            assert offer is not None
-            places = await bulk.places(context, instance, value)
-            last = -1
-            async for at, piece in frames.values(context, cache, instance, places):
-                if at != last:
-                    last = at
-                    where = f"{before}{value.path}" + (f"/frames/{at + 1}" if value.is_encapsulated else "")
-                    yield parts.part_head(boundary, offer.label, where, first=first)
-                    first = False
-                yield piece
-        yield parts.closing(boundary)
 
-    return Stream(pieces(), headers)
+async def _parts(
+    request: Request, chosen: Sequence[tuple[Instance, BulkValue]], offers: Sequence[Offer], boundary: bytes
+) -> Pieces:
+    context: Context = request.app.state.context
+    cache = piece_cache(request.app)
+    first = True
+    for (instance, value), offer in zip(chosen, offers, strict=True):
+        where = bulk_root(request, instance) + value.path
+        places = await bulk.places(context, instance, value)
+        last = -1
+        async for at, piece in frames.values(context, cache, instance, places):
+            if at != last:
+                last = at
+                location = f"{where}/frames/{at + 1}" if value.is_encapsulated else where
+                yield parts.part_head(boundary, offer.label, location, first=first)
+                first = False
+            yield piece
+    yield parts.closing(boundary)
+
+
+def _part_offers(instance: Instance, value: BulkValue) -> tuple[Offer, ...]:
+    if value.is_encapsulated:
+        return negotiate.frame_offers(instance.transfer_syntax, False)
+    return (Offer(True, media.OCTET_STREAM),)
 
 
 def bulk_root(request: Request, instance: Instance) -> str:

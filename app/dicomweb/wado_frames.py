@@ -28,6 +28,7 @@ from app.dicomweb.responses import (
     ranged,
 )
 from app.dicomweb.routes import router as make_router
+from app.dicomweb.wado_document import FRAMES, retrieves
 from app.errors import BadRequest, LimitExceeded
 
 router = make_router(tags=["Retrieve"])
@@ -35,8 +36,7 @@ router = make_router(tags=["Retrieve"])
 
 @router.api_route(
     "/studies/{study}/series/{series}/instances/{instance}/frames/{frames}",
-    methods=["GET", "HEAD"],
-    summary="Retrieve frames",
+    **retrieves("Retrieve frames", FRAMES, ranges=True),
 )
 async def retrieve_frames(request: Request) -> Response:
     """Frames of one instance, in the order asked for."""
@@ -70,8 +70,8 @@ async def send_frames(request: Request, instance: Instance, places: list[Place],
     tells these places from others of the same instance."""
     scope = request.scope
     accept = negotiate.accept_of_request(scope)
-    offers = negotiate.frame_offers(instance.transfer_syntax, len(places) == 1)
-    offer = negotiate.choose(accept, offers if "text/html" not in accept else offers[::-1])
+    offers = negotiate.preferred(accept, negotiate.frame_offers(instance.transfer_syntax, len(places) == 1))
+    offer = negotiate.choose(accept, offers)
     if offer is None:
         raise negotiate.refuse(accept, [instance.transfer_syntax], offers, str(request.url))
     if len(name) > 32:

@@ -13,18 +13,19 @@ from app.dicomweb.caches import metadata_cache
 from app.dicomweb.negotiate import Offer
 from app.dicomweb.responses import Pieces, Stream, Whole, describe, header, is_unchanged, not_modified
 from app.dicomweb.routes import router as make_router
+from app.dicomweb.wado_document import METADATA, retrieves
 
 router = make_router(tags=["Retrieve"])
 _OFFERS = (Offer(False, media.DICOM_JSON), Offer(False, media.JSON), Offer(True, media.DICOM_XML))
 
 
-@router.api_route("/studies/{study}/metadata", methods=["GET", "HEAD"], summary="Metadata of a study")
+@router.api_route("/studies/{study}/metadata", **retrieves("Metadata of a study", METADATA))
 async def study_metadata(request: Request) -> Response:
     """Metadata of all instances of a study."""
     return await _answer(request)
 
 
-@router.api_route("/studies/{study}/series/{series}/metadata", methods=["GET", "HEAD"], summary="Metadata of a series")
+@router.api_route("/studies/{study}/series/{series}/metadata", **retrieves("Metadata of a series", METADATA))
 async def series_metadata(request: Request) -> Response:
     """Metadata of all instances of a series."""
     return await _answer(request)
@@ -32,8 +33,7 @@ async def series_metadata(request: Request) -> Response:
 
 @router.api_route(
     "/studies/{study}/series/{series}/instances/{instance}/metadata",
-    methods=["GET", "HEAD"],
-    summary="Metadata of an instance",
+    **retrieves("Metadata of an instance", METADATA),
 )
 async def instance_metadata(request: Request) -> Response:
     """Metadata of one instance."""

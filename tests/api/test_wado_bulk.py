@@ -147,6 +147,28 @@ async def test_all_bulk_values_of_an_instance(door: Door) -> None:
     assert (await door.get(address(one) + "/bulkdata", 'multipart/related; type="image/png"')).status_code == 406
 
 
+async def test_bulk_values_of_a_series_and_a_study(door: Door) -> None:
+    first = image(rows=64, columns=64)
+    second = image(rows=64, columns=64, study=first.StudyInstanceUID)
+    second.RedPaletteColorLookupTableDescriptor = [1024, 0, 16]
+    second.RedPaletteColorLookupTableData = bytes(range(256)) * 8
+    for one in (first, second):
+        await door.put(encode(one))
+    everything = split_parts(await door.get(f"/studies/{first.StudyInstanceUID}/bulkdata", OCTETS))
+    assert [content for _, content in everything] == [
+        first.PixelData, second.RedPaletteColorLookupTableData, second.PixelData,
+    ]  # fmt: skip
+    for headers, content in everything:
+        alone = await door.client.get(headers["Content-Location"], headers={"accept": "application/octet-stream"})
+        assert alone.content == content
+    pixels = split_parts(await door.get(f"/studies/{first.StudyInstanceUID}/pixeldata", OCTETS))
+    assert [content for _, content in pixels] == [first.PixelData, second.PixelData]
+    path = f"/studies/{first.StudyInstanceUID}/series/{second.SeriesInstanceUID}"
+    assert split_parts(await door.get(path + "/bulkdata", OCTETS))[1][1] == second.PixelData
+    assert len(split_parts(await door.get(path + "/pixeldata", OCTETS))) == 1
+    assert (await door.get("/studies/1.2/bulkdata", OCTETS)).status_code == 404
+
+
 async def test_pixel_data_short_enough_for_the_metadata(door: Door) -> None:
     one = image(rows=2, columns=2)
     await door.put(encode(one))
