@@ -211,7 +211,10 @@ class LocalBlobStore:
 
     def free_bytes(self) -> int:
         """Free space of the file system; 0 when it has no inode left."""
-        facts = os.statvfs(self.root)
+        try:
+            facts = os.statvfs(self.root)
+        except OSError as error:
+            raise failure(error, "tell its free space") from error
         return 0 if facts.f_files and not facts.f_favail else facts.f_bavail * facts.f_frsize
 
     @property

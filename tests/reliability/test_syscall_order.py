@@ -28,7 +28,7 @@ def may_trace() -> bool:
     return shutil.which("strace") is not None and (free or bool(effective >> 19 & 1))
 
 
-def trace_store(archive: RunningArchive, log: Path, sample: Sample, content: bytes) -> list[Call]:
+def trace_store(archive: RunningArchive, log: Path, content: bytes) -> list[Call]:
     """The system calls of one store."""
     client = Client(archive.port)
     with traced([worker.pid for worker in archive.workers()], log) as calls:
@@ -83,8 +83,8 @@ def test_G01_every_sync_returns_before_the_transaction_is_sent(
     blobs = battered.data.resolve() / "blobs"
     sample = new_sample(rows=rows)
     shelf = (blobs / folder(sample.study)).parent
-    calls = trace_store(battered, tmp_path / "first", sample, sample.encode())
+    calls = trace_store(battered, tmp_path / "first", sample.encode())
     check_order(calls, blobs, sample, [shelf / sample.study, shelf, blobs])
     neighbour = new_sample(sample.study, rows=rows)
-    calls = trace_store(battered, tmp_path / "second", neighbour, neighbour.encode())
+    calls = trace_store(battered, tmp_path / "second", neighbour.encode())
     check_order(calls, blobs, neighbour, [])

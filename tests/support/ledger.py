@@ -11,7 +11,8 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from app.blobs.keys import make_key, parse_key
 from app.blobs.local import LocalBlobStore
 from app.catalog.engine import Catalog
 from tests.support.archive import RunningArchive
-from tests.support.dicomweb import Client, Item, Stored, first
+from tests.support.dicomweb import Broken, Client, Item, Stored, first
 from tests.support.samples import Sample
 
 ABSENT = ""
@@ -132,7 +133,15 @@ class Oracle:
     def check(self) -> Findings:
         """Everything: visibility, bytes, metadata, counts at three levels, journals, blobs of all rows, orphans."""
         self._archive.wait_ready()
-        client = Client(self._archive.port)
+        with _connected(self._archive) as client:
+            findings, found = self._check_visible(client)
+        self._check_accounts(found)
+        self._check_journals(found)
+        findings.orphans = asyncio.run(self._check_blobs())
+        self._ledger.rest(found)
+        return findings
+
+    def _check_visible(self, client: Client) -> tuple[Findings, dict[str, str]]:
         findings = Findings()
         found: dict[str, str] = {}
         studies = {first(item, "0020000D"): item for item in client.search("/studies?includefield=all")}
@@ -140,24 +149,18 @@ class Oracle:
             in_study = self._check_study(client, study, studies.get(study))
             found |= in_study
             findings.instances += len(in_study)
-        client.close()
-        self._check_accounts(found)
-        self._check_journals(found)
-        findings.orphans = asyncio.run(self._check_blobs())
-        self._ledger.rest(found)
-        return findings
+        return findings, found
 
     def check_instances(self, samples: Iterable[Sample]) -> None:
         """That each of `samples` can be found and has a content that it may have; the rest is left to `check`."""
-        client = Client(self._archive.port)
         found: dict[str, str] = {}
-        for sample in samples:
-            status, body = client.retrieve(sample.path)
-            _require(status in (200, 404), f"{sample.path} answers {status}")
-            visible = client.search(f"/instances?SOPInstanceUID={sample.sop}")
-            _require(len(visible) == (status == 200), f"{sample.path}: WADO {status}, QIDO {len(visible)}")
-            found[sample.sop] = hashlib.sha256(body).hexdigest() if status == 200 else ABSENT
-        client.close()
+        with _connected(self._archive) as client:
+            for sample in samples:
+                status, body = client.retrieve(sample.path)
+                _require(status in (200, 404), f"{sample.path} answers {status}")
+                visible = client.search(f"/instances?SOPInstanceUID={sample.sop}")
+                _require(len(visible) == (status == 200), f"{sample.path}: WADO {status}, QIDO {len(visible)}")
+                found[sample.sop] = hashlib.sha256(body).hexdigest() if status == 200 else ABSENT
         self._check_accounts(found, found)
 
     def _check_study(self, client: Client, study: str, item: Item | None) -> dict[str, str]:
@@ -250,6 +253,18 @@ def database_url(data: Path) -> str:
     """The URL of the embedded server that runs on `data`."""
     socket_folder = (data / "postgres" / "postmaster.pid").read_text().splitlines()[4]
     return f"postgresql://postgres@/fileroom?host={socket_folder}"
+
+
+@contextmanager
+def _connected(archive: RunningArchive) -> Iterator[Client]:
+    """A client of an archive at rest, whose answers must come whole."""
+    client = Client(archive.port)
+    try:
+        yield client
+    except Broken as error:
+        raise Violation(f"an archive at rest broke an answer off: {error}") from error
+    finally:
+        client.close()
 
 
 def _require(holds: bool, message: str) -> None:
