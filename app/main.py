@@ -73,7 +73,7 @@ def create_app(settings: Settings, database_url: str = "", metrics: Metrics | No
         app.include_router(router, prefix=DICOMWEB_ROOT)
     app.add_middleware(FrontDoor, owner=app, prefix=DICOMWEB_ROOT, routers=routers)
     app.add_route("/healthz", health.healthz, methods=["GET"])
-    app.add_route("/readyz", health.readyz(_checks(context)), methods=["GET"])
+    app.add_route("/readyz", health.readyz(_checks(context, metrics)), methods=["GET"])
     app.add_route("/metrics", metrics.endpoint, methods=["GET"])
     _guard(app, settings, context, metrics)
     return app
@@ -97,17 +97,18 @@ def _count(context: Context, metrics: Metrics) -> None:
     context.count_store = lambda outcome: metrics.own.add(line("fileroom_stores_total", outcome=outcome.value))
     metrics.watch(line("fileroom_catalog_connections", state="idle"), lambda: catalog.idle)
     metrics.watch(line("fileroom_catalog_connections", state="busy"), lambda: catalog.busy)
+    metrics.watch("fileroom_storage_suspect", lambda: context.blobs.suspect)
     metrics.watch("fileroom_storage_free_bytes", context.blobs.free_bytes, shared=True)
 
 
-def _checks(context: Context) -> dict[str, health.Check]:
+def _checks(context: Context, metrics: Metrics) -> dict[str, health.Check]:
     """What must work before the archive takes requests."""
 
     async def database() -> None:
         await context.catalog.fetchval("SELECT 1")
 
     async def blobs() -> None:
-        if context.blobs.suspect:
+        if metrics.totals()["fileroom_storage_suspect"]:  # of any worker
             raise BlobStoreFailed("writes failed lately")
         try:
             context.blobs.free_bytes()

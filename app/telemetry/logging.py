@@ -31,7 +31,7 @@ _UID_FIELDS = frozenset({"study", "series", "instance"})
 _UID = re.compile(r"\d+(?:\.\d+){4,}")
 _OUR_LOGGERS = ("fileroom", "app")
 _TRUSTED_LOGGERS = frozenset({"uvicorn.error"})
-_QUIET_LOGGERS = {"uvicorn.error": logging.WARNING, "pydicom": logging.ERROR, "py.warnings": logging.ERROR}
+_QUIET_LOGGERS = {"uvicorn.error": logging.ERROR, "pydicom": logging.ERROR, "py.warnings": logging.ERROR}
 
 
 def configure_logging(settings: Settings) -> None:

@@ -23,6 +23,7 @@ FAMILIES = {
     "fileroom_stores_total": ("counter", "Instances that came to Store, by outcome."),
     "fileroom_catalog_connections": ("gauge", "Connections to PostgreSQL, by state."),
     "fileroom_storage_free_bytes": ("gauge", "Free space where the blobs are."),
+    "fileroom_storage_suspect": ("gauge", "Workers whose last writes failed; with one, the archive is not ready."),
     "fileroom_process_resident_bytes": ("gauge", "Resident memory of the workers; pages that they share count twice."),
     "fileroom_process_cpu_seconds_total": ("counter", "CPU time of the workers."),
     "fileroom_process_restarts_total": ("counter", "Processes of the archive that ended and were started again."),
@@ -116,13 +117,18 @@ class Metrics:
         for key, value in self._gauges.items():
             self.own.set(key, value())
 
-    def render(self) -> str:
-        """The whole exposition."""
+    def totals(self) -> dict[str, float]:
+        """Every line's value over all processes."""
         self.tick()
         totals: dict[str, float] = {}
         for memory in self._memory:
             for key, value in Slot(memory).read():
                 totals[key] = totals.get(key, 0.0) + value
+        return totals
+
+    def render(self) -> str:
+        """The whole exposition."""
+        totals = self.totals()
         totals |= {key: value() for key, value in self._shared.items()}
         lines = []
         for name, (kind, summary) in FAMILIES.items():

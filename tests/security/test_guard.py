@@ -17,6 +17,7 @@ import pytest_asyncio
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 
+from app.blobs.local import LocalBlobStore
 from app.catalog import tokens
 from app.catalog.engine import Catalog
 from app.errors import CannotStart, NotAuthenticated
@@ -237,3 +238,11 @@ async def test_G13_database_down_is_503_not_401(tmp_path: Path) -> None:
         assert (await site.ask("GET", "/healthz")).status_code == 200
         ready = await site.ask("GET", "/readyz")
         assert (ready.status_code, ready.json()["blobs"]) == (503, "ok")
+
+
+async def test_G12_a_store_that_fails_to_write_is_not_ready(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (await site.ask("GET", "/readyz")).status_code == 200
+    monkeypatch.setattr(LocalBlobStore, "suspect", True)
+    ready = await site.ask("GET", "/readyz")
+    assert (ready.status_code, ready.json()["blobs"]) == (503, "writes failed lately")
+    assert (await site.ask("GET", "/healthz")).status_code == 200

@@ -1,0 +1,66 @@
+"""The parent starts children again after a pause that grows, and gives up on one that never serves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+from tests.support.archive import ROOT
+
+PARENT = """
+import os, sys, time
+from app.serving.processes import Child, Processes
+from app.serving.worker import Lifeline
+
+lifeline = Lifeline.make()
+
+def serve():
+    lifeline.hold("fileroom-1")
+    os.write(lifeline.ready_write, b".")
+    time.sleep(60)
+
+def fail():
+    lifeline.hold("fileroom-1")
+    os._exit(3)
+
+child = Child("worker", {run}, lambda: print("died", flush=True))
+processes = Processes([child], lifeline, 1, lambda: print("ready", child.pid, flush=True))
+print("ran", processes.run(lambda: None), flush=True)
+processes.end(0.5)
+"""
+
+
+def start(run: str) -> subprocess.Popen[str]:
+    code = textwrap.dedent(PARENT.replace("{run}", run))
+    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_child_that_never_serves_ends_it() -> None:
+    started = time.monotonic()
+    output, _ = start("fail").communicate(timeout=30)
+    assert output.splitlines() == ["died"] * 5 + ["ran False"]
+    assert time.monotonic() - started > 1.4, "each pause is longer than the one before"
+
+
+def test_children_are_replaced_and_die_with_their_parent() -> None:
+    parent = start("serve")
+    assert parent.stdout is not None
+    first = int(parent.stdout.readline().split()[1])
+    os.kill(first, signal.SIGKILL)
+    assert parent.stdout.readline() == "died\n"
+    time.sleep(0.5)
+    children = subprocess.run(
+        ["pgrep", "-P", str(parent.pid)], capture_output=True, text=True, check=False
+    ).stdout.split()
+    assert len(children) == 1
+    assert children != [str(first)]
+    parent.kill()
+    parent.communicate(timeout=5)
+    deadline = time.monotonic() + 2
+    while os.path.exists(f"/proc/{children[0]}"):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
