@@ -28,6 +28,8 @@ _SUBSAMPLED = {"YBR_FULL_422": (2, 3), "YBR_PARTIAL_422": (2, 3), "YBR_PARTIAL_4
 _SIGNATURES = (b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  ", b"\xff\x0a", b"\0\0\0\x0cJXL ")
 PEEK = 12
 """Bytes of each fragment that tell whether a codestream begins in it."""
+_ITEM = 0xE000FFFE
+_ITEM_HEADER = struct.Struct("<II").unpack_from
 _LONGEST_SPAN = 0xFFFFFFFF
 
 
@@ -51,6 +53,23 @@ class Fragments:
         self.offsets.append(offset)
         self.lengths.append(length)
         self.starts.append(begins_codestream(peek))
+
+    def take_whole(self, data: bytes, pos: int, base: int, limit: int) -> int:
+        """All fragments that lie whole in `data` from `pos` on; where they end. `base` is the offset of `data`."""
+        size = len(data)
+        add_offset, add_length, add_start = self.offsets.append, self.lengths.append, self.starts.append
+        for _ in range(limit - len(self.starts)):
+            if pos + 8 > size:
+                break
+            tag, length = _ITEM_HEADER(data, pos)
+            start = pos + 8
+            if tag != _ITEM or start + length > size:
+                break
+            add_offset(base + start)
+            add_length(length)
+            pos = start + length
+            add_start(begins_codestream(data[start : min(start + PEEK, pos)]))
+        return pos
 
 
 def begins_codestream(peek: bytes) -> bool:
@@ -155,6 +174,8 @@ def _table(fragments: Fragments, firsts: list[int], exact: bytes) -> bytes:
     pack = FRAME_ENTRY.pack
     offsets, lengths = fragments.offsets, fragments.lengths
     sizes = struct.unpack(f"<{len(exact) // 8}Q", exact)
+    if not sizes and len(firsts) == len(offsets):
+        return b"".join(map(pack, offsets, lengths))
     out = []
     for number, first in enumerate(firsts):
         after = firsts[number + 1] if number + 1 < len(firsts) else len(offsets)

@@ -17,7 +17,7 @@ from app.dicom.dictionary import (
 from app.dicom.prepared import MEMORIES, Faults, Key, Memory, Prepared, head, path_of
 
 ENDLESS = 1 << 62
-"""End of a level of undefined length."""
+"""End of what has no end but that of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,27 @@ IMPLICIT_LE = Encoding(False, "<")
 
 
 class DataSet:
-    """A data set under way. `hits` are its elements so far, `end` is absolute."""
+    """A data set under way. `hits` are its elements so far, `end` is absolute: no byte of it lies beyond."""
 
-    __slots__ = ("_index", "_indexed", "_scope", "charset", "encoding", "end", "hits", "mark", "memory", "parent")
+    __slots__ = (
+        "_index",
+        "_indexed",
+        "_scope",
+        "charset",
+        "defined",
+        "encoding",
+        "end",
+        "hits",
+        "mark",
+        "memory",
+        "parent",
+    )
 
     def __init__(self, end: int, encoding: Encoding, charset: Charset, scope: str, parent: DataSet | None) -> None:
         self.end = end
         self.parent = parent
+        self.defined = False
+        """It ends at `end`, not at a delimiter."""
         self.mark = 0
         """How many numbers had been deferred before it."""
         self.encoding = encoding
@@ -104,13 +118,33 @@ class DataSet:
 
 
 class Sequence:
-    """A sequence under way: its finished items as JSON."""
+    """A sequence under way: its finished items as JSON. `start` and `end` of its value are absolute."""
 
-    __slots__ = ("depth", "elements", "encoding", "end", "faults", "items", "key", "lasting", "tag")
+    __slots__ = (
+        "defined",
+        "depth",
+        "elements",
+        "encoding",
+        "end",
+        "faults",
+        "items",
+        "key",
+        "lasting",
+        "small",
+        "start",
+        "tag",
+        "undo",
+    )
 
-    def __init__(self, tag: int, end: int, encoding: Encoding, key: Key | None) -> None:
+    def __init__(self, tag: int, start: int, end: int, encoding: Encoding, key: Key | None) -> None:
         self.tag = tag
+        self.start = start
         self.end = end
+        self.defined = False
+        self.small = False
+        """It, or one around it, is short enough to be remembered."""
+        self.undo: tuple[int, ...] = ()
+        """How far the reader's counts had come before it."""
         self.encoding = encoding
         self.key = key
         self.items: list[bytes] = []

@@ -6,28 +6,25 @@ from __future__ import annotations
 
 import struct
 
-from app.dicom.charsets import DEFAULT, charset_of
+from app.dicom.charsets import charset_of
 from app.dicom.dictionary import PIXEL_REPRESENTATION, SIGNED_OR_NOT, standard_vr
 from app.dicom.elements import BINARY, LONG, SHORT, WORD
-from app.dicom.frames import PEEK, PIXEL_TAGS, Fragments, begins_codestream
-from app.dicom.header import BULK_MARK, BulkPlace
-from app.dicom.levels import ENDLESS, IMPLICIT_LE, MOST_FAULTS, DataSet, Encoding, Sequence
+from app.dicom.frames import PIXEL_TAGS, Fragments
+from app.dicom.levels import IMPLICIT_LE, DataSet, Encoding, Sequence
 from app.dicom.limits import Limits
+from app.dicom.placer import ITEM, ITEM_END, ITEM_HEADERS, SEQUENCE_END, UNDEFINED, Placer
 from app.dicom.prepared import LONGEST, LONGEST_SEQUENCE, MEMORIES, Key, Prepared, head, path_of, prepare
 from app.dicom.signs import Deferred, gap, settle_signs
-from app.dicom.stepper import Step, Stepper
+from app.dicom.stepper import Step
 from app.dicom.uid import require_uid
 from app.errors import LimitExceeded, Unreadable
 
-_UNDEFINED = 0xFFFFFFFF
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _ITEM_END_BYTES = {"<": b"\xfe\xff\x0d\xe0", ">": b"\xff\xfe\xe0\x0d"}
 _NO_DATA_SET = (0x0000, 0x0002)
 """Groups of command and file meta elements, which JSON does not have."""
 _ZEROS = "zero bytes after the data set"
 _CHARACTER_SET = 0x00080005
 IDENTIFIERS = {0x0020000D: "Study Instance UID", 0x0020000E: "Series Instance UID", 0x00080018: "SOP Instance UID"}
-_EXTENDED_OFFSETS, _EXTENDED_LENGTHS = 0x7FE00001, 0x7FE00002
 _WINDOW = 64 * 1024
 """Header bytes between two looks at the limits."""
 
@@ -40,38 +37,15 @@ _HEADERS = {
 _NAMES = {order: {struct.unpack(f"{order}H", vr.encode())[0]: vr for vr in SHORT | LONG} for order in "<>"}
 _SHORT = {order: frozenset(code for code, vr in names.items() if vr in SHORT) for order, names in _NAMES.items()}
 _LENGTHS = {order: struct.Struct(f"{order}I").unpack_from for order in "<>"}
-_TAGS = {order: struct.Struct(f"{order}HHI").unpack_from for order in "<>"}
 
 
-class Scanner(Stepper):
+class Scanner(Placer):
     """Reads one data set whose first byte has the offset `start`."""
 
     def __init__(self, limits: Limits, encoding: Encoding, start: int = 0) -> None:
-        super().__init__(limits, start)
-        self.bulk: list[BulkPlace] = []
-        self.faults: list[tuple[str, str]] = []
-        self.identifiers: dict[int, str] = {}
-        self.pixels: tuple[int, int, int, int] | None = None
-        """Native pixel data: tag, bytes in a word, offset, length."""
-        self.fragments: Fragments | None = None
-        self.extended = {_EXTENDED_OFFSETS: b"", _EXTENDED_LENGTHS: b""}
-        self.deferred: list[Deferred] = []
-        self._scope = f" {limits.inline_value} {limits.text_value}"
-        self.top = self._level = DataSet(ENDLESS, encoding, DEFAULT, self._scope, None)
-        self._above: list[tuple[DataSet, Sequence]] = []
-        self._stream: tuple[int, str, int] = (0, "", 0)
-        self._elements = 0
+        super().__init__(limits, encoding, start)
         self._step: Step = self._explicit
         self._resume()
-
-    def _check(self, at: int) -> None:
-        super()._check(at)
-        if self._elements + len(self._level.hits) > self.limits.elements:
-            raise LimitExceeded("elements", f"more than {self.limits.elements} data elements")
-
-    def tables(self) -> tuple[bytes, bytes]:
-        """Extended Offset Table and Extended Offset Table Lengths, as far as present."""
-        return self.extended[_EXTENDED_OFFSETS], self.extended[_EXTENDED_LENGTHS]
 
     def finish(self) -> None:
         """No more bytes come; raises `Unreadable` when the data set is not complete."""
@@ -152,7 +126,7 @@ class Scanner(Stepper):
     def _leave(self, pos: int) -> int:
         """The loop ran out of bytes: at the end of the item, or of what has come so far."""
         left = self._level.end - self._base - pos
-        if left == 0:
+        if left == 0 and self._level.defined:
             self._close_item()
         elif left < 8:
             raise Unreadable("the length of an item does not fit its elements")
@@ -177,6 +151,8 @@ class Scanner(Stepper):
         if len(raw) - header > self.limits.text_value and vr not in BINARY:
             return self._bulk_hit(tag, vr, self._base + pos + header, len(raw) - header)
         hit = prepare(tag, vr, raw[header:], level.charset, level.encoding.order)
+        if len(raw) > LONGEST and not (self._above and self._above[-1][1].small):
+            self._made += len(hit[0])
         if tag == _CHARACTER_SET:
             charset, fault = charset_of(hit[3] or "")
             level.declare(charset)
@@ -212,7 +188,7 @@ class Scanner(Stepper):
     def _value(self, data: bytes, pos: int, header: int, tag: int, vr: str, length: int) -> int:
         """Any element by its tag, VR and length: keep it, note its place, or go into it."""
         start = pos + header
-        if length == _UNDEFINED:
+        if length == UNDEFINED:
             return self._undefined(data, start, tag, vr)
         if start + length > self._level.end - self._base:
             raise Unreadable("an element is longer than the item that holds it")
@@ -264,45 +240,9 @@ class Scanner(Stepper):
 
     def _known_vr(self, tag: int, length: int) -> str:
         """The VR of an element that calls itself UN (PS3.5 6.2.2)."""
-        if length == _UNDEFINED:
+        if length == UNDEFINED:
             return "OB" if tag in PIXEL_TAGS else "SQ"
         return self._level.vr_of(tag) if tag & 0x10000 or length < 0xFFFF else "UN"
-
-    # ----------------------------------------------------------------- places
-
-    def _path(self) -> str:
-        """The tag path of the item that is being read, with a slash at its end."""
-        return "".join([f"{path_of(sequence.tag)}/{len(sequence.items) + 1}/" for _, sequence in self._above])
-
-    def _pin(self) -> None:
-        """What is being read depends on where it stands: the sequences around it must not be remembered."""
-        for _, sequence in self._above:
-            sequence.lasting = False
-
-    def _fault(self, tag: int, message: str) -> None:
-        self._pin()
-        fault = (self._path() + path_of(tag), message)
-        if len(self.faults) < MOST_FAULTS and self.faults[-1:] != [fault]:
-            self.faults.append(fault)
-
-    def _bulk_hit(self, tag: int, vr: str, offset: int, length: int) -> Prepared:
-        """An element whose value is answered by BulkDataURI."""
-        self._pin()
-        vr = "US" if vr == SIGNED_OR_NOT else vr
-        path = self._path() + path_of(tag)
-        self.bulk.append(BulkPlace(path, vr, offset, length))
-        start, bits, _ = head(tag, vr)
-        uri = (BULK_MARK + path).encode()
-        return b'%b,"BulkDataURI":"%b"}' % (start, uri), tag, bits, None, (), 0, 0
-
-    def _native_pixels(self, data: bytes, start: int, tag: int, vr: str, length: int) -> int:
-        """Pixel data of defined length, at the top level."""
-        if length:
-            self._level.hits.append(self._bulk_hit(tag, vr, self._base + start, length))
-            self.pixels = (tag, WORD.get(vr, 1), self._base + start, length)
-        else:
-            self._level.hits.append((head(tag, vr)[0] + b"}", tag, 0, None, (), 0, 0))
-        return self._pass_over(data, start, length)
 
     # -------------------------------------------------------------- sequences
 
@@ -319,7 +259,7 @@ class Scanner(Stepper):
             return start
         if vr not in ("SQ", "UN"):
             raise Unreadable("an element of undefined length that is neither a sequence nor encapsulated")
-        return self._enter_sequence(data, start, start, tag, _UNDEFINED)
+        return self._enter_sequence(data, start, start, tag, UNDEFINED)
 
     def _enter_sequence(self, data: bytes, pos: int, start: int, tag: int, length: int) -> int:
         """Go into a sequence, or take it from memory when its length is defined and small."""
@@ -333,27 +273,53 @@ class Scanner(Stepper):
             key = data[pos : start + length]
             known = level.memory.sequences.get(key)
             if known is not None and depth + known[6] <= self.limits.sequence_depth:
-                self._take_sequence(known)
+                self._take_sequence(known, True)
                 return start + length
         if depth >= self.limits.sequence_depth:
             raise LimitExceeded("sequence_depth", f"more than {self.limits.sequence_depth} nested sequences")
-        end = ENDLESS if length == _UNDEFINED else self._base + start + length
-        self._above.append((level, Sequence(tag, end, level.encoding, key)))
+        defined = length != UNDEFINED
+        end = self._base + start + length if defined else level.end
+        sequence = Sequence(tag, self._base + start, end, level.encoding, key)
+        sequence.defined = defined
+        sequence.small = key is not None or (depth > 0 and self._above[-1][1].small)
+        sequence.undo = (len(self.bulk), len(self.faults), len(self.deferred), self._elements, self._skipped)
+        self._above.append((level, sequence))
         self._step = self._items
         return start
 
-    def _take_sequence(self, hit: Prepared) -> None:
-        """Add a finished sequence to the level."""
+    def _forgive(self, data: bytes, error: Unreadable) -> int:
+        """A sequence of defined length that contradicts itself is kept as bytes, the outermost one: its own end is
+        where the next element begins."""
+        depth = next((depth for depth, (_, sequence) in enumerate(self._above) if sequence.defined), None)
+        if depth is None:
+            raise error
+        level, sequence = self._above[depth]
+        del self._above[depth:]
+        self._level = level
+        bulk, faults, deferred, self._elements, self._skipped = sequence.undo
+        del self.bulk[bulk:], self.faults[faults:], self.deferred[deferred:]
+        self._resume()
+        self._fault(sequence.tag, "a sequence that contradicts itself, kept as UN")
+        length = sequence.end - sequence.start
+        level.hits.append(self._bulk_hit(sequence.tag, "UN", sequence.start, length))
+        self._need = 0
+        self._skipped += length
+        return self._pass_over(data, sequence.end - self._base, 0)
+
+    def _take_sequence(self, hit: Prepared, small: bool) -> None:
+        """Add a finished sequence to the level. The JSON of a small one counts as a whole, from memory or not."""
         self._level.hits.append(hit)
-        if self._above:
-            around = self._above[-1][1]
+        around = self._above[-1][1] if self._above else None
+        if around is not None:
             around.depth = max(around.depth, hit[6] + 1)
+        if small and not (around is not None and around.small):
+            self._made += len(hit[0])
 
     def _items(self, data: bytes, pos: int) -> int:
         """Between the items of a sequence (PS3.5 7.5)."""
         sequence = self._above[-1][1]
         end = sequence.end - self._base
-        if pos == end:
+        if pos == end and sequence.defined:
             self._close_sequence()
             return pos
         if pos + 8 > end:
@@ -363,14 +329,14 @@ class Scanner(Stepper):
             return pos
         if sequence.encoding.order == ">" and data[pos : pos + 4] == b"\xfe\xff\x00\xe0":
             sequence.encoding = IMPLICIT_LE
-        group, element, length = _TAGS[sequence.encoding.order](data, pos)
+        group, element, length = ITEM_HEADERS[sequence.encoding.order](data, pos)
         tag = group << 16 | element
-        if tag == _SEQUENCE_END:
-            if pos + 8 != end and sequence.end != ENDLESS:
+        if tag == SEQUENCE_END:
+            if pos + 8 != end and sequence.defined:
                 raise Unreadable("a sequence ends before its length says")
             self._close_sequence()
             return pos + 8
-        if tag != _ITEM:
+        if tag != ITEM:
             raise Unreadable("a sequence holds something that is no item")
         return self._enter_item(data, pos, length, end)
 
@@ -378,7 +344,7 @@ class Scanner(Stepper):
         """Go into an item. One whose first element has no VR is in implicit VR (PS3.5 6.2.2, Note 4)."""
         level, sequence = self._above[-1]
         encoding = sequence.encoding
-        if length != _UNDEFINED and pos + 8 + length > end:
+        if length != UNDEFINED and pos + 8 + length > end:
             raise Unreadable("an item is longer than the sequence that holds it")
         if encoding.explicit and length >= 8:
             if pos + 16 > len(data):
@@ -387,8 +353,10 @@ class Scanner(Stepper):
             first, letters = data[pos + 8 : pos + 12], data[pos + 12 : pos + 14]
             if first != _ITEM_END_BYTES[encoding.order] and not (letters.isalpha() and letters.isupper()):
                 encoding = Encoding(False, encoding.order)
-        item_end = ENDLESS if length == _UNDEFINED else self._base + pos + 8 + length
+        defined = length != UNDEFINED
+        item_end = self._base + pos + 8 + length if defined else sequence.end
         self._level = DataSet(item_end, encoding, level.charset, self._scope, level)
+        self._level.defined = defined
         self._level.mark = len(self.deferred)
         self._resume()
         return pos + 8
@@ -407,7 +375,7 @@ class Scanner(Stepper):
         hit = sequence.hit()
         if sequence.key is not None and sequence.lasting:
             MEMORIES.put(self._level.memory.sequences, sequence.key, hit)
-        self._take_sequence(hit)
+        self._take_sequence(hit, sequence.key is not None)
         self._resume()
 
     def _delimiter(self, data: bytes, pos: int, tag: int) -> int:
@@ -418,10 +386,10 @@ class Scanner(Stepper):
             self._fault(tag, "a delimitation item outside of any sequence")
             return pos + 8
         left = self._level.end - self._base - pos
-        if tag == _ITEM_END and (self._level.end == ENDLESS or left == 8):
+        if tag == ITEM_END and (left == 8 or not self._level.defined):
             self._close_item()
             return pos + 8
-        if tag == _SEQUENCE_END and self._level.end == ENDLESS:
+        if tag == SEQUENCE_END and not self._level.defined:
             self._close_item()
             return pos
         raise Unreadable("a delimitation item where an element was expected")
@@ -440,70 +408,3 @@ class Scanner(Stepper):
             self.faults.append(("", _ZEROS))
         self._skipped += zeros & ~7
         return pos + (zeros & ~7)
-
-    # -------------------------------------------------------------- fragments
-
-    def _item_header(self, data: bytes, pos: int) -> int | None:
-        """The length of the next fragment, -1 at the Sequence Delimitation Item, None when more bytes are needed."""
-        if pos + 8 > len(data):
-            self._need = 8
-            return None
-        group, element, length = _TAGS[self._level.encoding.order](data, pos)
-        tag = group << 16 | element
-        if tag == _SEQUENCE_END:
-            return -1
-        if tag != _ITEM or length == _UNDEFINED or pos + 8 + length > self._level.end - self._base:
-            raise Unreadable("encapsulated pixel data holds something that is no fragment")
-        return int(length)
-
-    def _fragment(self, data: bytes, pos: int) -> int:
-        """Encapsulated pixel data of the image: the offset table, then fragments (PS3.5 A.4)."""
-        fragments = self.fragments
-        length = self._item_header(data, pos)
-        if length is None or fragments is None:
-            return pos
-        start = pos + 8
-        if length < 0:
-            fragments.end = self._base + pos
-            self._close_fragments(fragments)
-            return start
-        peek = min(length, PEEK)
-        if start + peek > len(data):
-            self._need = 8 + peek
-            return pos
-        first = data[start : start + peek]
-        if fragments.basic is None:
-            if begins_codestream(first):
-                self._fault(fragments.tag, "no Basic Offset Table item")
-                fragments.basic = b""
-                return pos
-            return self._offset_table(data, pos, length, fragments)
-        fragments.add(self._base + start, length, first, self.limits.frames)
-        return self._pass_over(data, start, length)
-
-    def _offset_table(self, data: bytes, pos: int, length: int, fragments: Fragments) -> int:
-        if length > 4 * self.limits.frames:
-            raise LimitExceeded("frames", f"an offset table for more than {self.limits.frames} frames")
-        if pos + 8 + length > len(data):
-            self._need = 8 + length
-            return pos
-        fragments.basic = data[pos + 8 : pos + 8 + length]
-        return pos + 8 + length
-
-    def _close_fragments(self, fragments: Fragments) -> None:
-        hit = self._bulk_hit(fragments.tag, fragments.vr, fragments.offset, -1)
-        self._level.hits.append(hit)
-        self._resume()
-
-    def _streamed(self, data: bytes, pos: int) -> int:
-        """Encapsulated values that are not the image: an icon's pixel data, private ones. Only their place is kept."""
-        length = self._item_header(data, pos)
-        if length is None:
-            return pos
-        if length < 0:
-            tag, vr, offset = self._stream
-            self._level.hits.append(self._bulk_hit(tag, vr, offset, self._base + pos - offset))
-            self._resume()
-            return pos + 8
-        self._elements += 1
-        return self._pass_over(data, pos + 8, length)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from app.dicom.limits import Limits
-from app.errors import LimitExceeded
+from app.errors import LimitExceeded, Unreadable
 
 Step = Callable[[bytes, int], int]
 """Takes the bytes at hand and a position in them; returns the position it came to."""
@@ -45,12 +45,19 @@ class Stepper:
         pos += self._skip
         self._skip = self._need = 0
         while not self._need:
-            pos = self._step(chunk, pos)
+            try:
+                pos = self._step(chunk, pos)
+            except Unreadable as error:
+                pos = self._forgive(chunk, error)
             self._check(self._base + pos)
         self._at = self._base + pos
         if pos < len(chunk):
             self._parts = [chunk[pos:]]
             self._have = len(chunk) - pos
+
+    def _forgive(self, data: bytes, error: Unreadable) -> int:
+        """Go on after bytes that contradict themselves, or raise `error`."""
+        raise error
 
     def _check(self, at: int) -> None:
         """Hold the limits, after each step."""

@@ -457,18 +457,39 @@ def test_zeros_after_the_data_set_are_forgiven(padding: int) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        element(0x00081140, "SQ", item(element(0x00080100, "SH", "CODE", length=400))),
-        element(0x00081140, "SQ", implicit(0xFFFEE000, b"", 50)),
-        element(0x00081140, "SQ", element(0x00080100, "SH", "CODE")),
-        element(0x00081140, "SQ", item(element(0x00080100, "SH", "CODE") + b"abc")),
-        element(0x00081140, "SQ", item(b"") + b"abc"),
-        element(0x00081140, "SQ", implicit(0xFFFEE0DD) + item(b"")),
-        element(0x00081140, "SQ", item(implicit(0xFFFEE00D) + element(0x00080100, "SH", "CODE"))),
+        item(element(0x00080100, "SH", "CODE", length=400)),
+        implicit(0xFFFEE000, b"", 50),
+        element(0x00080100, "SH", "CODE"),
+        item(element(0x00080100, "SH", "CODE") + b"abc"),
+        item(b"") + b"abc",
+        implicit(0xFFFEE0DD) + item(b""),
+        item(implicit(0xFFFEE00D) + element(0x00080100, "SH", "CODE")),
+        implicit(0xFFFEE000, element(0x00080100, "SH", "CODE"), UNDEFINED),
+        item(element(0x00291010, "OB", b"no fragments", length=UNDEFINED)),
+        item(element(0x00291010, "OB", b"abc" * 500) + element(0x00291011, "OB", b"", length=9)),
+    ],
+)
+def test_a_sequence_that_contradicts_itself_is_kept_as_bytes(content: bytes) -> None:
+    data = part10(identified(element(0x00081140, "SQ", content)))
+    header = read(data)
+    assert warned(header) == [("00081140", "a sequence that contradicts itself, kept as UN")]
+    assert header.bulk == (BulkPlace("00081140", "UN", data.index(content), len(content)),)
+    assert value(header, 0x00081140) == {"vr": "UN", "BulkDataURI": "\x0100081140"}
+    assert read(data, portion=1) == header == read(data, portion=5)
+    outer = element(0x00082112, "SQ", item(b"") + item(element(0x00081140, "SQ", content)), length=UNDEFINED)
+    assert read(part10(identified(outer + implicit(0xFFFEE0DD)))).bulk[0].path == "00082112/2/00081140"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        element(0x00081140, "SQ", item(element(0x00080100, "SH", "CODE", length=400)), length=UNDEFINED),
+        element(0x00081140, "SQ", element(0x00080100, "SH", "CODE"), length=UNDEFINED),
         element(0x00081140, "UT", b"", length=UNDEFINED),
         element(0x00291010, "OB", b"no fragments", length=UNDEFINED),
     ],
 )
-def test_structures_that_contradict_themselves_are_refused(content: bytes) -> None:
+def test_structures_without_end_that_contradict_themselves_are_refused(content: bytes) -> None:
     with pytest.raises(Unreadable):
         read(part10(identified(content)))
 
