@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -25,7 +25,9 @@ from app.errors import BadRequest
 
 _MARK = BULK_MARK.encode()
 _BATCH = 64
-"""Instances whose whole metadata is looked into before others get the processor."""
+"""Instances whose whole metadata is read at a time."""
+_LARGEST_PAGE = 64 << 20
+"""Bytes of metadata after which a page ends."""
 _CANDIDATES = 10_000
 """Most series whose sequences are looked into, item by item."""
 _SECONDS = 5.0
@@ -45,16 +47,16 @@ class _Kept:
     """Answers with all attributes of whole series, under (series, revision, root), up to `limit` bytes."""
 
     limit: int
-    answers: OrderedDict[tuple[int, int, bytes], list[bytes]] = field(default_factory=OrderedDict)
+    answers: OrderedDict[tuple[int, int, bytes], Sequence[bytes]] = field(default_factory=OrderedDict)
     size: int = 0
 
-    def get(self, key: tuple[int, int, bytes]) -> list[bytes] | None:
+    def get(self, key: tuple[int, int, bytes]) -> Sequence[bytes] | None:
         results = self.answers.get(key)
         if results is not None:
             self.answers.move_to_end(key)
         return results
 
-    def put(self, key: tuple[int, int, bytes], results: list[bytes]) -> None:
+    def put(self, key: tuple[int, int, bytes], results: Sequence[bytes]) -> None:
         size = sum(map(len, results))
         if size > self.limit // 2 or key in self.answers:
             return
@@ -79,14 +81,11 @@ class Search:
         if query.level == "PATIENT":
             return await self._patients(query, limit)
         if _is_whole_series(query):
-            kept = await self._whole_series(query, root.encode(), limit)
-            if kept is not None:
-                return Answer(kept, "", len(kept) if query.page.total else None)
-        among = await self._among(query)
-        planned = catalog_search.plan(query, lenient=context.lenient_matching, among=among)
+            return await self._whole_series(query, root.encode(), limit)
+        planned = catalog_search.plan(query, lenient=context.lenient_matching, among=await self._among(query))
         wanted = _wanted(query, planned, limit)
-        if planned.rest:
-            return await self._on_data(query, planned, wanted, root.encode())
+        if wanted.data or planned.rest:
+            return await self._from_data(query, planned, wanted, root.encode())
         total = await catalog_search.count(context.catalog, planned) if query.page.total else None
         rows = await catalog_search.find(context.catalog, planned, wanted, query.page.cursor) if limit else []
         cursor = catalog_search.cursor_of(planned, rows[limit - 1]) if len(rows) > limit else ""
@@ -106,23 +105,47 @@ class Search:
             raise BadRequest("too many items match one by one; add a selective key")
         return [series for series, *stored in found if matches_dataset(nested, made.data_set(stored), lenient=lenient)]
 
-    async def _whole_series(self, query: Query, root: bytes, limit: int) -> list[bytes] | None:
-        """Everything of every instance of a series, kept while its revision stays; None when that is over the limit."""
+    async def _whole_series(self, query: Query, root: bytes, limit: int) -> Answer:
+        """Everything of every instance of a series, kept while its revision stays."""
         series = await catalog_search.revision(self._context.catalog, query.study, query.series)
         if series is None:
-            return []
+            return Answer((), "", 0 if query.page.total else None)
         series_id, revision, instances = series
-        if instances > limit:
-            return None
         key = (series_id, revision, root)
-        results = self._kept.get(key)
-        if results is None:
-            planned = catalog_search.plan(query)
-            rows = await catalog_search.find(self._context.catalog, planned, Wanted(limit, data=True))
-            results = await self._objects(query, Wanted(limit, data=True), rows, root)
-            if len(results) == instances:
-                self._kept.put(key, results)
-        return results
+        kept = self._kept.get(key) if instances <= limit else None
+        if kept is not None:
+            return Answer(kept, "", len(kept) if query.page.total else None)
+        planned = catalog_search.plan(query)
+        answer = await self._from_data(query, planned, _wanted(query, planned, limit), root)
+        if not answer.cursor and len(answer.results) == instances:
+            self._kept.put(key, answer.results)
+        return answer
+
+    async def _from_data(self, query: Query, planned: Plan, wanted: Wanted, root: bytes) -> Answer:
+        """Instances whose whole metadata is needed: for the answer, or because no column holds what is matched. When its
+        objects are large, the page ends early."""
+        limit, skip, page = wanted.limit - 1, query.page.offset if planned.rest else 0, query.page
+        results: list[bytes] = []
+        size, last, more = 0, None, False
+        async with aclosing(self._matching(planned, wanted, page.cursor)) as rows:
+            async for row in rows:
+                if skip:
+                    skip -= 1
+                    continue
+                if len(results) == limit or size > _LARGEST_PAGE:
+                    more = True
+                    break
+                results.append(_instance(row, query, wanted, root))
+                size += len(results[-1])
+                last = row
+        cursor = catalog_search.cursor_of(planned, last) if more and last is not None else ""
+        return Answer(results, cursor, await self._count(planned, wanted) if page.total else None)
+
+    async def _count(self, planned: Plan, wanted: Wanted) -> int:
+        if not planned.rest:
+            return await catalog_search.count(self._context.catalog, planned)
+        async with aclosing(self._matching(planned, replace(wanted, offset=0), "")) as rows:
+            return len([None async for _ in rows])
 
     async def _objects(self, query: Query, wanted: Wanted, rows: Sequence[Row], root: bytes) -> list[bytes]:
         if query.level == "STUDY":
@@ -130,12 +153,7 @@ class Search:
             return [made.join(_study(row, root) | below.get(row["study_id"], {})) for row in rows]
         if query.level == "SERIES":
             return [made.join(_series(row, query, wanted, root)) for row in rows]
-        results = []
-        for at, row in enumerate(rows):
-            if wanted.data and at % _BATCH == _BATCH - 1:
-                await asyncio.sleep(0)
-            results.append(_instance(row, query, wanted, root))
-        return results
+        return [_instance(row, query, wanted, root) for row in rows]
 
     async def _below(self, query: Query, rows: Sequence[Row]) -> dict[int, dict[str, bytes]]:
         """Members of lower levels that a search for studies asks for: all values that the study's series have."""
@@ -162,35 +180,27 @@ class Search:
         cursor = search_patients.cursor_of(rows[limit - 1]) if len(rows) > limit else ""
         return Answer([made.join(_patient(row)) for row in rows[:limit]], cursor, total)
 
-    async def _on_data(self, query: Query, planned: Plan, wanted: Wanted, root: bytes) -> Answer:
-        """Instances whose metadata must be looked into, because no column holds what is matched."""
-        skip, limit, page = query.page.offset, wanted.limit - 1, query.page
-        found: list[Row] = []
-        seen = 0
-        async for row in self._matching(planned, wanted, page.cursor):
-            seen += 1
-            if seen > skip and len(found) <= limit:
-                found.append(row)
-            if len(found) > limit and not page.total:
-                break
-        cursor = catalog_search.cursor_of(planned, found[limit - 1]) if 0 < limit < len(found) else ""
-        results = await self._objects(query, wanted, found[:limit], root)
-        return Answer(results, cursor, seen if page.total else None)
-
-    async def _matching(self, planned: Plan, wanted: Wanted, cursor: str) -> AsyncIterator[Row]:
+    async def _matching(self, planned: Plan, wanted: Wanted, cursor: str) -> AsyncGenerator[Row, None]:
+        """Rows with their metadata, batch by batch; those that match what no column holds."""
         deadline = time.monotonic() + _SECONDS
-        batch = Wanted(_BATCH, study=wanted.study, series=wanted.series, head=wanted.head, data=True)
+        catalog, lenient = self._context.catalog, self._context.lenient_matching
+        batch = replace(wanted, data=True, limit=_BATCH if planned.rest else min(_BATCH, wanted.limit))
         while True:
-            rows = await catalog_search.find(self._context.catalog, planned, batch, cursor)
+            rows = await catalog_search.find(catalog, planned, batch, cursor)
             for row in rows:
-                dataset = orjson.loads(zlib.decompress(row["data"]).replace(_MARK, b""))
-                if matches_dataset(planned.rest, dataset, lenient=self._context.lenient_matching):
+                if not planned.rest or matches_dataset(planned.rest, _data_set(row), lenient=lenient):
                     yield row
-            if len(rows) < _BATCH:
+            if len(rows) < batch.limit:
                 return
-            if time.monotonic() > deadline:
+            if planned.rest and time.monotonic() > deadline:
                 raise BadRequest("the search takes longer than the server allows; add a selective key")
             cursor = catalog_search.cursor_of(planned, rows[-1])
+            batch = replace(batch, offset=0)
+
+
+def _data_set(row: Row) -> dict[str, Any]:
+    data: dict[str, Any] = orjson.loads(zlib.decompress(row["data"]).replace(_MARK, b""))
+    return data
 
 
 def _is_whole_series(query: Query) -> bool:
@@ -268,7 +278,7 @@ def _instance(row: Row, query: Query, wanted: Wanted, root: bytes) -> bytes:
     if wanted.data:
         members |= made.chosen(made.with_address(zlib.decompress(row["data"]), *where), _tags(query))
     else:
-        members |= made.cut(made.with_address(row["head"], *where))
+        members |= made.cut_head(made.with_address(row["head"], *where))
     return made.join(members | identity)
 
 

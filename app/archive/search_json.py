@@ -21,7 +21,7 @@ Members = Mapping[str, bytes]
 _MARK = BULK_MARK.encode()
 _scan = json.scanner.make_scanner(json.JSONDecoder(strict=False))  # type: ignore[arg-type]
 _KEY_LENGTH = len('"00080005":')
-_KEPT_LENGTH = 8 * 1024
+_KEPT_LENGTH = 4 * 1024
 _KEYWORDS = {row.keyword: row.hex for row in TABLE}
 _LAST_COMPUTED = "00083002"
 """Behind Available Transfer Syntax UID nothing is computed for an instance, but the UIDs, which are stored."""
@@ -52,8 +52,13 @@ _PATIENT_COUNTS = ("00201200", "00201202", "00201204")
 
 
 def cut(members: bytes) -> Members:
-    """The members of comma-joined JSON by tag, without those that point to bulk data of some instance."""
+    """The members of a study or series by tag, without those that point to bulk data of some instance."""
     return _cut_kept(members) if len(members) <= _KEPT_LENGTH else _cut(members)
+
+
+def cut_head(members: bytes) -> Members:
+    """The members of an instance by tag. Unlike those of studies, they are not remembered: there are too many."""
+    return _take(members.decode(), 0, "")[0]
 
 
 def _cut(members: bytes) -> Members:

@@ -134,9 +134,11 @@ def read_query(
             reading.keys.append((name, path, value))
         elif name not in _ELSEWHERE:
             reading.ignored.append(_printable(name))
-    if len(reading.keys) > limits.query_criteria:
-        raise LimitExceeded("query_criteria", f"more than {limits.query_criteria} matching keys")
+    if len(reading.keys) > _MOST_FIELDS:
+        raise LimitExceeded("query_criteria", f"more than {_MOST_FIELDS} keys")
     criteria = _read_criteria(reading, limits)
+    if len(criteria) > limits.query_criteria:
+        raise LimitExceeded("query_criteria", f"more than {limits.query_criteria} keys with a value")
     fields = Fields(reading.everything, tuple(reading.paths))
     return Query(level, study, series, criteria, fields, reading.page, tuple(dict.fromkeys(reading.ignored)))
 

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
+from app.archive import search
 from app.catalog.engine import Catalog
 from app.dicom.attributes import TABLE
 from app.main import create_app
@@ -272,6 +273,7 @@ async def test_attributes_of_instances_are_matched_within_a_study(client: Client
     assert response.headers["x-total-count"] == "6"
     following = response.headers["link"].split(">")[0].removeprefix("<" + HOST + ROOT)
     assert await client.found(following) == ["1.1.1.3", "1.1.2.1"]
+    assert (await client.get(following)).headers["x-total-count"] == "6"
 
 
 async def test_fields_of_instances(client: Client) -> None:
@@ -363,6 +365,18 @@ async def test_the_server_has_a_maximum(client: Client, archive: FastAPI) -> Non
         assert len(response.json()) == 2
         assert "additional results" in response.headers["warning"]
     assert len((await client.get("/patients")).json()) == 2
+
+
+async def test_G31_a_page_of_large_objects_ends_early(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "_LARGEST_PAGE", 1500)
+    found = []
+    path = "/studies/1.2/instances?includefield=all"
+    while path:
+        response = await client.get(path)
+        assert len(response.json()) < 3
+        found += [row["00080018"]["Value"][0] for row in response.json()]
+        path = response.headers.get("link", "").split(">")[0].removeprefix("<" + HOST + ROOT)
+    assert found == [f"1.2.{e}.{i}" for e in (1, 2) for i in (1, 2, 3)]
 
 
 BAD = [

@@ -111,6 +111,7 @@ def test_a_bad_value_is_refused(text: str) -> None:
     ("text", "limit"),
     [
         ("&".join(f"000910{n:02X}=1" for n in range(33)), "query_criteria"),
+        ("&".join(f"0009{n:04X}=" for n in range(257)), "query_criteria"),
         ("PatientID=" + "x" * 1025, "query_value"),
         ("StudyInstanceUID=" + ",".join(["1.2"] * 1001), "uid_list"),
         ("offset=100001", "query_offset"),
@@ -124,6 +125,7 @@ def test_G31_limits_are_named(text: str, limit: str) -> None:
 
 def test_within_the_limits_all_is_read() -> None:
     assert len(ask("&".join(f"000910{n:02X}=1" for n in range(32))).criteria) == 32
+    assert len(ask("&".join(f"0009{n:04X}=" for n in range(256))).fields.paths) == 256
     assert len(ask("PatientID=" + "x" * 1024).criteria) == 1
     assert len(ask("StudyInstanceUID=" + ",".join(f"1.{n}" for n in range(1000))).criteria) == 1
 
