@@ -122,8 +122,8 @@ class Search:
         return answer
 
     async def _from_data(self, query: Query, planned: Plan, wanted: Wanted, root: bytes) -> Answer:
-        """Instances whose whole metadata is needed: for the answer, or because no column holds what is matched. When its
-        objects are large, the page ends early."""
+        """Instances whose whole metadata is needed: for the answer, or because no column holds what is matched. A page
+        of large objects ends early."""
         limit, skip, page = wanted.limit - 1, query.page.offset if planned.rest else 0, query.page
         results: list[bytes] = []
         size, last, more = 0, None, False
