@@ -7,6 +7,7 @@ current at that moment, whatever happens meanwhile. The next file or piece is re
 from __future__ import annotations
 
 import asyncio
+import logging
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import NamedTuple
@@ -23,8 +24,9 @@ from app.dicom.convert import Conversion
 from app.dicom.header import BULK_MARK
 from app.dicom.octets import Piece
 from app.dicom.uid import is_uid
-from app.errors import NotAcceptable, NotFound, Refused
+from app.errors import Corrupt, NotAcceptable, NotFound, Refused
 
+log = logging.getLogger(__name__)
 Instance = lookups.Instance
 Pieces = AsyncGenerator[Piece, None]
 
@@ -82,14 +84,28 @@ async def read(context: Context, instance: Instance, offset: int, length: int) -
     """Bytes `offset` to `offset + length` of the stored file; raises `Corrupt` before a wrong byte is given."""
     key = make_key(instance.study, instance.series, instance.sop, instance.version)
     part = ByteRange(offset, length)
-    async for piece in context.blobs.read_verified(key, part, instance.checks, instance.length):
-        yield piece
+    try:
+        async for piece in context.blobs.read_verified(key, part, instance.checks, instance.length):
+            yield piece
+    except Corrupt:
+        raise_alarm(instance)
+        raise
 
 
 async def read_at_once(context: Context, instance: Instance, offset: int, length: int) -> bytes:
     """As `read`, for few bytes."""
     key = make_key(instance.study, instance.series, instance.sop, instance.version)
-    return await context.blobs.pread_verified(key, offset, length, instance.checks, instance.length)
+    try:
+        return await context.blobs.pread_verified(key, offset, length, instance.checks, instance.length)
+    except Corrupt:
+        raise_alarm(instance)
+        raise
+
+
+def raise_alarm(instance: Instance) -> None:
+    """Says in the log which instance must be looked at; `fileroom verify` tells the file."""
+    fields = {"study": instance.study, "series": instance.series, "instance": instance.sop}
+    log.error("stored bytes do not match their checksum", extra={"fields": fields})
 
 
 async def read_file(context: Context, chosen: Chosen) -> Pieces:

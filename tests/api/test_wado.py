@@ -41,7 +41,7 @@ def address(data_set: object, level: str = "instance") -> str:
     }[level]
 
 
-async def test_one_instance_alone_is_the_bytes_received(door: Door) -> None:
+async def test_G02_one_instance_alone_is_the_bytes_received(door: Door) -> None:
     one = image()
     data = encode(one, preamble=b"MZ" + bytes(range(126)))
     await door.put(data)
@@ -98,7 +98,7 @@ async def test_a_study_as_a_zip_file(door: Door) -> None:
     "path", ["/studies/1.2.3", "/studies/x", "/studies/1.2.3/series/4", "/studies/1.2.3/series/4/instances/5"]
 )
 @pytest.mark.parametrize("rest", ["", "/metadata"])
-async def test_g35_what_is_not_there_looks_the_same(door: Door, path: str, rest: str) -> None:
+async def test_G35_what_is_not_there_looks_the_same(door: Door, path: str, rest: str) -> None:
     answer = await door.get(path + rest)
     known = await door.get("/studies/1.2.840.99/series/1/instances/2")
     assert (answer.status_code, answer.content) == (404, known.content)
@@ -205,7 +205,7 @@ async def test_lossy_is_answered_as_stored_when_no_transfer_syntax_was_named(doo
     assert answer.headers["content-type"] == f"application/dicom; transfer-syntax={header.transfer_syntax}"
 
 
-async def test_g19_a_flipped_bit_is_never_sent(door: Door) -> None:
+async def test_G19_a_flipped_bit_is_never_sent(door: Door, caplog: pytest.LogCaptureFixture) -> None:
     one = image(rows=1024, columns=1030)
     data = encode(one)
     await door.put(data)
@@ -216,6 +216,7 @@ async def test_g19_a_flipped_bit_is_never_sent(door: Door) -> None:
     answer = await door.get(address(one), "application/dicom")
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"
+    assert [record.message for record in caplog.records] == ["stored bytes do not match their checksum"]
     assert (await door.get(address(one) + "/frames/1")).status_code == 500
     damaged[100_000] ^= 1
     damaged[-1] ^= 1
