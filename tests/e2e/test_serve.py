@@ -48,6 +48,10 @@ def refusal(data: Path, **environment: str) -> tuple[int, str]:
 
 
 def test_start_says_what_listens_where_and_how_to_go_on(archive: RunningArchive) -> None:
+    deadline = time.monotonic() + 10
+    while "Fileroom is ready." not in archive.log:  # said when the last worker serves
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     for words in (
         f"{archive.url}/dicom-web",
         str(archive.data),

@@ -9,6 +9,8 @@ import sys
 import textwrap
 import time
 
+import psutil
+
 from tests.support.archive import ROOT
 
 PARENT = """
@@ -52,15 +54,17 @@ def test_children_are_replaced_and_die_with_their_parent() -> None:
     first = int(parent.stdout.readline().split()[1])
     os.kill(first, signal.SIGKILL)
     assert parent.stdout.readline() == "died\n"
-    time.sleep(0.5)
-    children = subprocess.run(
-        ["pgrep", "-P", str(parent.pid)], capture_output=True, text=True, check=False
-    ).stdout.split()
-    assert len(children) == 1
-    assert children != [str(first)]
+    deadline = time.monotonic() + 10
+    while not (children := psutil.Process(parent.pid).children()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    (second,) = children
+    assert second.pid != first
+    while second.name() != "fileroom-1":  # its bond to the parent is tied before its name
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     parent.kill()
     parent.communicate(timeout=5)
-    deadline = time.monotonic() + 2
-    while os.path.exists(f"/proc/{children[0]}"):
+    while second.is_running() and second.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
         time.sleep(0.01)
