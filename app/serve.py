@@ -73,6 +73,7 @@ def _prepare_process() -> None:
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, leave)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy would start threads, and the parent forks
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(most, _DESCRIPTORS)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
