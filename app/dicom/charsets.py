@@ -68,6 +68,7 @@ _SET_OF_ESCAPE = {
     b"-b": "iso8859_15",
 }
 """Escape sequences of PS3.3 Tables C.12-3 and C.12-4 → Python codec; `(`, `$B`, `$@`, `$(` go to G0, others to G1."""
+_MOST_ESCAPES = 20_000
 _TWO_BYTE_G0 = {"iso2022_jp": b"\x1b$B", "iso2022_jp_2": b"\x1b$(D"}
 _ESCAPE = re.compile(rb"\x1b(\$[()][0-?]?[@-~]|\$[@AB]|[()\-][@-~])")
 _RESET = re.compile(rb"([\t\n\f\r])")
@@ -88,7 +89,7 @@ class Charset:
 
     def decode(self, value: bytes, person_name: bool = False) -> tuple[str, bool]:
         """The text, and whether every byte had a meaning in the declared character set."""
-        if self.extended and b"\x1b" in value:
+        if self.extended and b"\x1b" in value and value.count(b"\x1b") <= _MOST_ESCAPES:
             return _decode_extended(self, value, person_name)
         try:
             text = value.decode(self.codec)

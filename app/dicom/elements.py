@@ -29,10 +29,13 @@ SHORT = frozenset("AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL U
 
 _PADDING = " \0"
 _dumps = orjson.dumps
-_JSON_NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?")
+_JSON_NUMBER = rb"-?(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,16})?(?:[eE][+-]?[0-9]{1,2})?"
+_JSON_NUMBERS = re.compile(_JSON_NUMBER + rb"(?:\\" + _JSON_NUMBER + rb")*")
+_JSON_INTEGERS = re.compile(rb"-?(?:0|[1-9][0-9]{0,11})(?:\\-?(?:0|[1-9][0-9]{0,11}))*")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,12}")
 _LONGEST_NUMBER = 32
+_FEW, _MANY = 16, 1000
 _DATE = re.compile(r"[0-9]{4}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")
 _TIME = re.compile(r"(?:[01][0-9]|2[0-3])(?:[0-5][0-9](?:(?:[0-5][0-9]|60)(?:\.[0-9]{1,6})?)?)?")
 _DATETIME = re.compile(r"[0-9]{4}(?:[0-9]{2}){0,5}(?:\.[0-9]{1,6})?(?:[+-][0-9]{4})?")
@@ -125,7 +128,7 @@ def _number_text(text: str) -> tuple[bytes, bool]:
     """A decimal or integer string as a JSON number, or as a string when it is none (PS3.18 F.2.3)."""
     if len(text) <= _LONGEST_NUMBER:
         raw = text.encode()
-        if _JSON_NUMBER.fullmatch(raw):
+        if b"\\" not in raw and _JSON_NUMBERS.fullmatch(raw):
             return raw, True
         if _NUMBER.fullmatch(text):
             number = int(text) if _INTEGER.fullmatch(text) else float(text)
@@ -134,27 +137,30 @@ def _number_text(text: str) -> tuple[bytes, bool]:
     return _dumps(text), False
 
 
-def _number_string(pattern: re.Pattern[str], fault: str) -> Converter:
-    """IS and DS: padding may stand on both sides of each value (PS3.5 6.2)."""
+def _number_string(plain: re.Pattern[bytes], pattern: re.Pattern[str], fault: str) -> Converter:
+    """IS and DS: padding may stand on both sides of each value (PS3.5 6.2). `plain` matches values that stand in JSON
+    as they are."""
     full = pattern.fullmatch
 
     def convert(value: bytes, charset: Charset, order: str) -> Converted:
+        trimmed = value.strip(b" \0")
+        if plain.fullmatch(trimmed):
+            return trimmed.replace(b"\\", b","), trimmed.decode("ascii"), ""
         texts = [text.strip(_PADDING) for text in value.decode("latin_1").split("\\")]
-        out = []
-        wrong = ""
-        for text in texts:
-            if not text:
-                out.append(b"null")
-                continue
-            number, good = _number_text(text)
-            out.append(number)
-            if not good or not full(text):
-                wrong = fault
         if not any(texts):
             return b"", "", ""
-        return b",".join(out), "\\".join(texts), wrong
+        if len(texts) > _MANY:
+            return _strings(texts), "", fault
+        numbers = [_number_text(text) if text else (b"null", True) for text in texts]
+        good = all(number[1] and (not text or full(text)) for number, text in zip(numbers, texts, strict=True))
+        return b",".join([number[0] for number in numbers]), "\\".join(texts), "" if good else fault
 
     return convert
+
+
+def _text_of(numbers: tuple[float, ...]) -> str:
+    """Binary numbers as text; the catalog wants none of the long ones."""
+    return "\\".join(map(repr, numbers)) if len(numbers) <= _FEW else ""
 
 
 def _integers(code: str, size: int) -> Converter:
@@ -163,8 +169,7 @@ def _integers(code: str, size: int) -> Converter:
         if len(numbers) == 1:
             text = str(numbers[0])
             return text.encode(), text, ""
-        texts = [str(number) for number in numbers]
-        return ",".join(texts).encode(), "\\".join(texts), ""
+        return _dumps(numbers)[1:-1], _text_of(numbers), ""
 
     return convert
 
@@ -176,7 +181,7 @@ def _wide_integers(code: str) -> Converter:
         numbers = struct.unpack(f"{order}{len(value) // 8}{code}", value)
         texts = [str(number) for number in numbers]
         out = [t if -_EXACT_INTEGER <= n <= _EXACT_INTEGER else f'"{t}"' for n, t in zip(numbers, texts, strict=True)]
-        return ",".join(out).encode(), "\\".join(texts), ""
+        return ",".join(out).encode(), "", ""
 
     return convert
 
@@ -187,7 +192,7 @@ def _floats(code: str, size: int) -> Converter:
         json = _dumps(numbers)[1:-1]
         if b"null" in json:
             json = b",".join([_dumps(n) if isfinite(n) else _not_finite(n) for n in numbers])
-        return json, "\\".join([repr(number) for number in numbers]), ""
+        return json, _text_of(numbers), ""
 
     return convert
 
@@ -199,9 +204,8 @@ def _not_finite(number: float) -> bytes:
 
 
 def _tags(value: bytes, charset: Charset, order: str) -> Converted:
-    numbers = struct.unpack(f"{order}{len(value) // 2}H", value)
-    texts = [f"{numbers[i]:04X}{numbers[i + 1]:04X}" for i in range(0, len(numbers), 2)]
-    return ",".join([f'"{text}"' for text in texts]).encode(), "\\".join(texts), ""
+    digits = (swapped(value, 2) if order == "<" else value).hex().upper()
+    return ",".join([f'"{digits[at : at + 8]}"' for at in range(0, len(digits), 8)]).encode(), "", ""
 
 
 CONVERTERS: dict[str, Converter] = {
@@ -210,11 +214,11 @@ CONVERTERS: dict[str, Converter] = {
     "AT": _tags,
     "CS": _code_string,
     "DA": _checked(_DATE, "not a date"),
-    "DS": _number_string(_NUMBER, "not a decimal string"),
+    "DS": _number_string(_JSON_NUMBERS, _NUMBER, "not a decimal string"),
     "DT": _checked(_DATETIME, "not a date time"),
     "FD": _floats("d", 8),
     "FL": _floats("f", 4),
-    "IS": _number_string(_INTEGER, "not an integer string"),
+    "IS": _number_string(_JSON_INTEGERS, _INTEGER, "not an integer string"),
     "LO": _text,
     "LT": _paragraph,
     "PN": _person_name,

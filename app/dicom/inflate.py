@@ -30,12 +30,14 @@ class Inflater:
             if chunk[0] == 0x78:
                 self._stream = zlib.decompressobj()
         self._taken += len(chunk)
-        while chunk and not self._stream.eof:
+        more = bool(chunk)
+        while more and not self._stream.eof:
             try:
                 out = self._stream.decompress(chunk, _STEP)
             except zlib.error:
                 raise Unreadable("the deflated data set is damaged") from None
             chunk = self._stream.unconsumed_tail
+            more = bool(chunk) or len(out) == _STEP
             self._given += len(out)
             self._check()
             yield out

@@ -22,6 +22,8 @@ from app.errors import LimitExceeded, Unreadable
 _ITEM_END_BYTES = {"<": b"\xfe\xff\x0d\xe0", ">": b"\xff\xfe\xe0\x0d"}
 _NO_DATA_SET = (0x0000, 0x0002)
 """Groups of command and file meta elements, which JSON does not have."""
+_SEVERAL_TEXTS = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "PN", "SH", "TM", "UC", "UI"})
+_MANY_TEXTS = LONGEST_SEQUENCE // 2
 _ZEROS = "zero bytes after the data set"
 _CHARACTER_SET = 0x00080005
 IDENTIFIERS = {0x0020000D: "Study Instance UID", 0x0020000E: "Series Instance UID", 0x00080018: "SOP Instance UID"}
@@ -151,8 +153,8 @@ class Scanner(Placer):
         if len(raw) - header > self.limits.text_value and vr not in BINARY:
             return self._bulk_hit(tag, vr, self._base + pos + header, len(raw) - header)
         hit = prepare(tag, vr, raw[header:], level.charset, level.encoding.order)
-        if len(raw) > LONGEST and not (self._above and self._above[-1][1].small):
-            self._made += len(hit[0])
+        if len(raw) > LONGEST:
+            self._weigh(vr, raw, hit)
         if tag == _CHARACTER_SET:
             charset, fault = charset_of(hit[3] or "")
             level.declare(charset)
@@ -164,6 +166,13 @@ class Scanner(Placer):
         elif len(raw) <= LONGEST:
             MEMORIES.put(level.memory.elements, key or raw, hit)
         return hit
+
+    def _weigh(self, vr: str, raw: bytes, hit: Prepared) -> None:
+        """Count what a long value costs: its JSON, and very many texts as elements."""
+        if not (self._above and self._above[-1][1].small):
+            self._made += len(hit[0])
+        if vr in _SEVERAL_TEXTS and (texts := raw.count(b"\\")) > _MANY_TEXTS:
+            self._elements += texts
 
     def _identify(self, tag: int, text: str) -> None:
         uid = require_uid(text, IDENTIFIERS[tag])
@@ -273,6 +282,7 @@ class Scanner(Placer):
             key = data[pos : start + length]
             known = level.memory.sequences.get(key)
             if known is not None and depth + known[6] <= self.limits.sequence_depth:
+                self._elements += known[5]
                 self._take_sequence(known, True)
                 return start + length
         if depth >= self.limits.sequence_depth:
