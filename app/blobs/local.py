@@ -9,6 +9,7 @@ import os
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -254,7 +255,8 @@ class _OpenFile:
 
     def __del__(self) -> None:
         if self._fd >= 0:
-            os.close(self._fd)
+            with suppress(OSError):
+                os.close(self._fd)
 
 
 def _end(calls: list[Call], ended: asyncio.Future[None]) -> None:

@@ -11,6 +11,7 @@ import errno
 import os
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from queue import SimpleQueue
 from threading import Thread
 
@@ -61,6 +62,12 @@ class NewFile:
         self.made = False
         self.whole = True
         self.written = 0
+
+    def close(self) -> None:
+        """Closes it if it is open."""
+        if self.fd >= 0:
+            _close(self.fd)
+            self.fd = -1
 
 
 class Call:
@@ -153,7 +160,7 @@ class Syncer:
 
     def discard(self, file: NewFile) -> None:
         """Closes `file` and unlinks it."""
-        _close(file)
+        file.close()
         file.made = False
         try:
             os.unlink(self._root + file.key)
@@ -171,10 +178,10 @@ class Syncer:
             self._sync_all(work.targets)
         finally:
             for fd in journals:
-                os.close(fd)
+                _close(fd)
             for call in calls:
                 for file in call.files:
-                    _close(file)
+                    file.close()
         for target in work.targets:
             if target.error is not None:
                 for call in target.calls:
@@ -303,7 +310,7 @@ def _append(journal: int, lines: bytes) -> None:
         raise OSError(errno.ENOSPC, "short write")
 
 
-def _close(file: NewFile) -> None:
-    if file.fd >= 0:
-        fd, file.fd = file.fd, -1
+def _close(fd: int) -> None:
+    """What a close could still tell was told by the sync before it, or does not matter any more."""
+    with suppress(OSError):
         os.close(fd)

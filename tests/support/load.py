@@ -17,9 +17,12 @@ PAUSE_WHEN_DOWN = 0.02
 
 
 class Load:
-    """Threads against one archive. What a reader sees is checked at once; the rest is for the oracle."""
+    """Threads against one archive. What a reader sees is checked at once; the rest is for the oracle. Writers rest for
+    `pause` seconds on average after each request."""
 
-    def __init__(self, port: int, ledger: Ledger, seed: int, *, writers: int = 8, readers: int = 2) -> None:
+    def __init__(
+        self, port: int, ledger: Ledger, seed: int, *, writers: int = 8, readers: int = 2, pause: float = 0
+    ) -> None:
         self._port = port
         self._ledger = ledger
         self._stop = threading.Event()
@@ -27,6 +30,8 @@ class Load:
         self._doomed: list[Sample] = []
         self.errors: list[BaseException] = []
         self.reads = 0
+        self.latencies: list[float] = []
+        self._pause = pause
         self._last_acknowledged = time.monotonic()
         jobs: list[Callable[[random.Random], None]] = [
             *[self._write] * writers,
@@ -76,11 +81,13 @@ class Load:
             if chance.random() < 0.03:
                 study = new_uid()
             samples = _choose(chance, study, mine)
+            begun = time.monotonic()
             try:
                 answer = self._ledger.store(client, *samples)
             except Broken:
                 time.sleep(PAUSE_WHEN_DOWN)
                 continue
+            self.latencies.append(time.monotonic() - begun)
             _check_status(answer.status)
             for sample in samples:
                 if sample.sop in answer.acknowledged:
@@ -88,6 +95,8 @@ class Load:
                     self._keep(sample, mine, chance)
             if answer.status >= 500:
                 time.sleep(PAUSE_WHEN_DOWN)
+            if self._pause:
+                time.sleep(chance.uniform(0, 2 * self._pause))
         client.close()
 
     def _keep(self, sample: Sample, mine: list[Sample], chance: random.Random) -> None:

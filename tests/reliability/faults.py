@@ -1,0 +1,19 @@
+"""`make faults`: the tests of this folder with the figures of a larger tier, nightly unless FILEROOM_TIER names one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def main() -> int:
+    """Runs them; pytest's exit status."""
+    os.environ.setdefault("FILEROOM_TIER", "nightly")
+    return pytest.main(["-v", "-s", "--timeout=0", str(Path(__file__).parent), *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
