@@ -4,7 +4,7 @@ values, and stored metadata. Each function is one statement, so that its answer 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from app.catalog.engine import Catalog
 
@@ -50,19 +50,21 @@ class Metadata(NamedTuple):
 
 
 _INSTANCE = """
-SELECT i.id, s.uid, e.uid, i.uid, i.version, i.sop_class, i.transfer_syntax, i.length, i.dataset_offset,
-       i.frame_kind, i.frame_count, i.frame_word, i.frame_bits, i.pixel_offset, i.pixel_length, i.pixel_tag, d.checks
-  FROM study s JOIN series e ON e.study_id = s.id JOIN instance i ON i.series_id = e.id AND i.state = 0
-  JOIN instance_data d ON d.instance_id = i.id
- WHERE s.uid = $1 AND e.uid = $2 AND i.uid = $3"""
+SELECT i.id, i.uid, i.version, i.sop_class, i.transfer_syntax, i.length, i.dataset_offset, i.frame_kind, i.frame_count,
+       i.frame_word, i.frame_bits, i.pixel_offset, i.pixel_length, i.pixel_tag, d.checks
+  FROM instance i JOIN instance_data d ON d.instance_id = i.id
+ WHERE i.series_id = (SELECT e.id FROM series e
+                       WHERE e.study_id = (SELECT s.id FROM study s WHERE s.uid = $1) AND e.uid = $2)
+   AND i.uid = $3 AND i.state = 0"""
 
 _FRAMES = """
-SELECT i.id, s.uid, e.uid, i.uid, i.version, i.sop_class, i.transfer_syntax, i.length, i.dataset_offset,
-       i.frame_kind, i.frame_count, i.frame_word, i.frame_bits, i.pixel_offset, i.pixel_length, i.pixel_tag, d.checks,
+SELECT i.id, i.uid, i.version, i.sop_class, i.transfer_syntax, i.length, i.dataset_offset, i.frame_kind, i.frame_count,
+       i.frame_word, i.frame_bits, i.pixel_offset, i.pixel_length, i.pixel_tag, d.checks,
        CASE WHEN i.frame_kind = 2 THEN substring(d.frames FROM $4 FOR $5) ELSE '' END
-  FROM study s JOIN series e ON e.study_id = s.id JOIN instance i ON i.series_id = e.id AND i.state = 0
-  JOIN instance_data d ON d.instance_id = i.id
- WHERE s.uid = $1 AND e.uid = $2 AND i.uid = $3"""
+  FROM instance i JOIN instance_data d ON d.instance_id = i.id
+ WHERE i.series_id = (SELECT e.id FROM series e
+                       WHERE e.study_id = (SELECT s.id FROM study s WHERE s.uid = $1) AND e.uid = $2)
+   AND i.uid = $3 AND i.state = 0"""
 
 _SCATTERED_FRAMES = """
 SELECT string_agg(coalesce(substring(d.frames FROM n * 12 - 11 FOR 12), ''), ''::bytea ORDER BY at)
@@ -73,42 +75,40 @@ _ALL_FRAMES = """
 SELECT frames FROM instance_data WHERE instance_id = $1"""
 
 _BULK = """
-SELECT i.id, s.uid, e.uid, i.uid, i.version, i.sop_class, i.transfer_syntax, i.length, i.dataset_offset,
-       i.frame_kind, i.frame_count, i.frame_word, i.frame_bits, i.pixel_offset, i.pixel_length, i.pixel_tag,
-       d.checks, d.bulk
-  FROM study s JOIN series e ON e.study_id = s.id JOIN instance i ON i.series_id = e.id AND i.state = 0
-  JOIN instance_data d ON d.instance_id = i.id
- WHERE s.uid = $1 AND e.uid = $2 AND i.uid = $3"""
+SELECT i.id, i.uid, i.version, i.sop_class, i.transfer_syntax, i.length, i.dataset_offset, i.frame_kind, i.frame_count,
+       i.frame_word, i.frame_bits, i.pixel_offset, i.pixel_length, i.pixel_tag, d.checks, d.bulk
+  FROM instance i JOIN instance_data d ON d.instance_id = i.id
+ WHERE i.series_id = (SELECT e.id FROM series e
+                       WHERE e.study_id = (SELECT s.id FROM study s WHERE s.uid = $1) AND e.uid = $2)
+   AND i.uid = $3 AND i.state = 0"""
 
 _BULK_OF = """
 SELECT instance_id, bulk FROM instance_data WHERE instance_id = ANY ($1::bigint[]) AND bulk <> ''"""
 
 _SERIES = """
-SELECT i.id, s.uid, e.uid, i.uid, i.version, i.sop_class, i.transfer_syntax, i.length, i.dataset_offset,
-       i.frame_kind, i.frame_count, i.frame_word, i.frame_bits, i.pixel_offset, i.pixel_length, i.pixel_tag, d.checks
-  FROM study s JOIN series e ON e.study_id = s.id JOIN instance i ON i.series_id = e.id AND i.state = 0
-  JOIN instance_data d ON d.instance_id = i.id
- WHERE s.uid = $1 AND e.uid = $2
+SELECT i.id, i.uid, i.version, i.sop_class, i.transfer_syntax, i.length, i.dataset_offset, i.frame_kind, i.frame_count,
+       i.frame_word, i.frame_bits, i.pixel_offset, i.pixel_length, i.pixel_tag, d.checks
+  FROM instance i JOIN instance_data d ON d.instance_id = i.id
+ WHERE i.series_id = (SELECT e.id FROM series e
+                       WHERE e.study_id = (SELECT s.id FROM study s WHERE s.uid = $1) AND e.uid = $2)
+   AND i.state = 0
  ORDER BY i.instance_number NULLS LAST, i.uid"""
 
 _STUDY = """
-SELECT i.id, s.uid, e.uid, i.uid, i.version, i.sop_class, i.transfer_syntax, i.length, i.dataset_offset,
-       i.frame_kind, i.frame_count, i.frame_word, i.frame_bits, i.pixel_offset, i.pixel_length, i.pixel_tag, d.checks
-  FROM study s JOIN series e ON e.study_id = s.id JOIN instance i ON i.series_id = e.id AND i.state = 0
-  JOIN instance_data d ON d.instance_id = i.id
- WHERE s.uid = $1
+SELECT e.uid, i.id, i.uid, i.version, i.sop_class, i.transfer_syntax, i.length, i.dataset_offset, i.frame_kind,
+       i.frame_count, i.frame_word, i.frame_bits, i.pixel_offset, i.pixel_length, i.pixel_tag, d.checks
+  FROM series e JOIN instance i ON i.series_id = e.id AND i.state = 0 JOIN instance_data d ON d.instance_id = i.id
+ WHERE e.study_id = (SELECT s.id FROM study s WHERE s.uid = $1)
  ORDER BY e.series_number NULLS LAST, e.id, i.instance_number NULLS LAST, i.uid"""
 
 _STUDY_SERIES = """
-SELECT e.id, e.uid, e.revision, (extract(epoch FROM e.updated_at) * 1000000)::bigint
-  FROM study s JOIN series e ON e.study_id = s.id
- WHERE s.uid = $1 AND e.instance_count > 0
- ORDER BY e.series_number NULLS LAST, e.id"""
+SELECT id, uid, revision, (extract(epoch FROM updated_at) * 1000000)::bigint
+  FROM series WHERE study_id = (SELECT s.id FROM study s WHERE s.uid = $1) AND instance_count > 0
+ ORDER BY series_number NULLS LAST, id"""
 
 _ONE_SERIES = """
-SELECT e.id, e.uid, e.revision, (extract(epoch FROM e.updated_at) * 1000000)::bigint
-  FROM study s JOIN series e ON e.study_id = s.id
- WHERE s.uid = $1 AND e.uid = $2 AND e.instance_count > 0"""
+SELECT id, uid, revision, (extract(epoch FROM updated_at) * 1000000)::bigint
+  FROM series WHERE study_id = (SELECT s.id FROM study s WHERE s.uid = $1) AND uid = $2 AND instance_count > 0"""
 
 _SERIES_INSTANCES = """
 SELECT id FROM instance WHERE series_id = $1 AND state = 0 ORDER BY instance_number NULLS LAST, uid"""
@@ -120,25 +120,30 @@ SELECT i.id, i.uid, d.json FROM unnest($1::bigint[]) WITH ORDINALITY AS wanted (
 
 _INSTANCE_METADATA = """
 SELECT i.version, i.id, i.uid, d.json
-  FROM study s JOIN series e ON e.study_id = s.id JOIN instance i ON i.series_id = e.id AND i.state = 0
-  JOIN instance_data d ON d.instance_id = i.id
- WHERE s.uid = $1 AND e.uid = $2 AND i.uid = $3"""
+  FROM instance i JOIN instance_data d ON d.instance_id = i.id
+ WHERE i.series_id = (SELECT e.id FROM series e
+                       WHERE e.study_id = (SELECT s.id FROM study s WHERE s.uid = $1) AND e.uid = $2)
+   AND i.uid = $3 AND i.state = 0"""
+
+
+def _instance(study: str, series: str, row: Any) -> Instance:
+    return Instance(row[0], study, series, *row[1:])
 
 
 async def instance(catalog: Catalog, study: str, series: str, sop: str) -> Instance | None:
     """One instance."""
     row = await catalog.fetchrow(_INSTANCE, study, series, sop)
-    return None if row is None else Instance._make(row)
+    return None if row is None else _instance(study, series, row)
 
 
 async def instances_of_series(catalog: Catalog, study: str, series: str) -> list[Instance]:
     """All instances of a series, by their number."""
-    return [Instance._make(row) for row in await catalog.fetch(_SERIES, study, series)]
+    return [_instance(study, series, row) for row in await catalog.fetch(_SERIES, study, series)]
 
 
 async def instances_of_study(catalog: Catalog, study: str) -> list[Instance]:
     """All instances of a study, series by series."""
-    return [Instance._make(row) for row in await catalog.fetch(_STUDY, study)]
+    return [Instance(row[1], study, row[0], *row[2:]) for row in await catalog.fetch(_STUDY, study)]
 
 
 async def instance_with_frames(
@@ -147,7 +152,7 @@ async def instance_with_frames(
     """One instance, with the entries (`app.dicom.header.FRAME_ENTRY`) of frames `first` to `last`, counted from 1;
     those behind the last frame are missing, and native frames have none."""
     row = await catalog.fetchrow(_FRAMES, study, series, sop, 12 * first - 11, 12 * (last - first + 1))
-    return None if row is None else (Instance._make(row[:17]), row[17])
+    return None if row is None else (_instance(study, series, row[:15]), row[15])
 
 
 async def scattered_frames(catalog: Catalog, instance_id: int, frames: Sequence[int]) -> bytes:
@@ -163,7 +168,7 @@ async def all_frames(catalog: Catalog, instance_id: int) -> bytes:
 async def instance_with_bulk(catalog: Catalog, study: str, series: str, sop: str) -> tuple[Instance, bytes] | None:
     """One instance, with the places of its bulk values: JSON `[[tag path, VR, offset, length], ...]`, or nothing."""
     row = await catalog.fetchrow(_BULK, study, series, sop)
-    return None if row is None else (Instance._make(row[:17]), row[17])
+    return None if row is None else (_instance(study, series, row[:15]), row[15])
 
 
 async def bulk_of(catalog: Catalog, ids: Sequence[int]) -> dict[int, bytes]:
