@@ -1,4 +1,4 @@
-"""Other content under a stored SOP Instance UID, by the policies `keep` and `reject`; `test_stow.py` runs the default."""
+"""Other content under a stored SOP Instance UID, by the policies `keep` and `reject`."""
 
 from __future__ import annotations
 
