@@ -23,8 +23,9 @@ _UID_OF = {EXPLICIT_LE: EXPLICIT_LE_UID, EXPLICIT_BE: EXPLICIT_BE_UID, IMPLICIT_
 _VRS = frozenset(vr.encode() for vr in SHORT | LONG)
 _LONG = frozenset(vr.encode() for vr in LONG)
 _MEDIA_CLASS, _MEDIA_INSTANCE, _TRANSFER_SYNTAX = 0x00020002, 0x00020003, 0x00020010
+_GROUP_LENGTH = 0x00020000
+_TAKEN = frozenset({0x0000, 0x0002, 0x0003, 0x0010})
 _ELEMENT = struct.Struct("<HH2sH").unpack_from
-_META = "00020000"
 
 
 @dataclass
@@ -66,7 +67,7 @@ class MetaReader:
             length: int = short
             if group != 2 or (pos == self._end_by_length and self.start.transfer_syntax == DEFLATED_LE):
                 if self._end_by_length not in (-1, pos):
-                    self.start.faults.append((_META, "File Meta Information Group Length is wrong"))
+                    self.start.faults.append((f"{_GROUP_LENGTH:08X}", "File Meta Information Group Length is wrong"))
                 return 0
             header = 12 if letters in _LONG else 8
             if pos + header > len(data):
@@ -78,24 +79,25 @@ class MetaReader:
                 raise LimitExceeded("header", "the file meta is too long")
             if end > len(data):
                 return end
-            if element == 0 and length == 4:
-                self._end_by_length = end + int.from_bytes(data[end - 4 : end], "little")
-            _take(self.start, 0x00020000 | element, data[pos + header : end])
+            if element in _TAKEN:
+                self._take(0x00020000 | element, data[pos + header : end], end)
             self.pos = end
 
-
-def _take(start: FileStart, tag: int, value: bytes) -> None:
-    if tag not in (_MEDIA_CLASS, _MEDIA_INSTANCE, _TRANSFER_SYNTAX):
-        return
-    uid = strip_padding(value.decode("latin_1"))
-    if not is_uid(uid):
-        start.faults.append((f"{tag:08X}", "not a UID"))
-    elif tag == _TRANSFER_SYNTAX:
-        start.transfer_syntax = uid
-    elif tag == _MEDIA_CLASS:
-        start.sop_class = uid
-    else:
-        start.sop_instance = uid
+    def _take(self, tag: int, value: bytes, end: int) -> None:
+        """An element that matters."""
+        if tag == _GROUP_LENGTH:
+            self._end_by_length = end + int.from_bytes(value, "little")
+            return
+        start = self.start
+        uid = strip_padding(value.decode("latin_1"))
+        if not is_uid(uid):
+            start.faults.append((f"{tag:08X}", "not a UID"))
+        elif tag == _TRANSFER_SYNTAX:
+            start.transfer_syntax = uid
+        elif tag == _MEDIA_CLASS:
+            start.sop_class = uid
+        else:
+            start.sop_instance = uid
 
 
 def sniff(head: bytes) -> Encoding | None:

@@ -14,7 +14,7 @@ from app.dicom.dictionary import (
     private_vr,
     standard_vr,
 )
-from app.dicom.prepared import MEMORIES, Faults, Key, Memory, Prepared, head, path_of
+from app.dicom.prepared import FAULT, MEMORIES, Faults, Key, Memory, Prepared, head, path_of
 
 ENDLESS = 1 << 62
 """End of what has no end but that of the file."""
@@ -171,11 +171,11 @@ class Sequence:
 
     def hit(self) -> Prepared:
         """The finished sequence as an element of the data set that holds it."""
-        start, bits, _ = head(self.tag, "SQ")
+        start, bits = head(self.tag, "SQ")
         step = path_of(self.tag)
         faults: Faults = tuple([(f"{step}/{path}", message) for path, message in self.faults])
         member = b'%b,"Value":[%b]}' % (start, b",".join(self.items)) if self.items else start + b"}"
-        return member, self.tag, bits, None, faults, self.elements, self.depth
+        return member, self.tag, bits | FAULT if faults else bits, None, faults, self.elements, self.depth
 
 
 MOST_FAULTS = 100

@@ -138,7 +138,8 @@ class HeaderReader:
         if not in_order:
             faults.append(("", "elements out of order"))
         texts = {}
-        for hit in hits:
+        marked = [hit for hit in hits if hit[2]]
+        for hit in marked:
             if hit[3] is not None:
                 texts[hit[1]] = hit[3].strip(" \0")
             if hit[4]:
@@ -157,9 +158,9 @@ class HeaderReader:
             series=series,
             dataset_offset=offset,
             json=b"{%b}" % b",".join([hit[0] for hit in hits]),
-            study_json=b",".join([hit[0] for hit in hits if hit[2] & STUDY]),
-            series_json=b",".join([hit[0] for hit in hits if hit[2] & SERIES]),
-            instance_json=b",".join([hit[0] for hit in hits if hit[2] & INSTANCE]),
+            study_json=b",".join([hit[0] for hit in marked if hit[2] & STUDY]),
+            series_json=b",".join([hit[0] for hit in marked if hit[2] & SERIES]),
+            instance_json=b",".join([hit[0] for hit in marked if hit[2] & INSTANCE]),
             values={tag: text for tag, text in texts.items() if tag in _INDEXED},
             frames=frames,
             bulk=tuple(scanner.bulk),

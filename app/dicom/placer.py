@@ -80,7 +80,7 @@ class Placer(Stepper):
         vr = "US" if vr == SIGNED_OR_NOT else vr
         path = self._path() + path_of(tag)
         self.bulk.append(BulkPlace(path, vr, offset, length))
-        start, bits, _ = head(tag, vr)
+        start, bits = head(tag, vr)
         uri = (BULK_MARK + path).encode()
         return b'%b,"BulkDataURI":"%b"}' % (start, uri), tag, bits, None, (), 0, 0
 

@@ -12,9 +12,10 @@ from app.dicom.elements import BINARY, CONVERTERS, SIZE, inline_binary
 
 Faults = tuple[tuple[str, str], ...]
 Prepared = tuple[bytes, int, int, str | None, Faults, int, int]
-"""JSON member, tag, level bits, text for the catalog, faults (tag path, message), nested elements, nested sequences."""
+"""JSON member, tag, bits, text for the catalog, faults (tag path, message), nested elements, nested sequences."""
 
-STUDY, SERIES, INSTANCE = 1, 2, 4
+STUDY, SERIES, INSTANCE, TEXT, FAULT = 1, 2, 4, 8, 16
+"""Bits: where the member is answered, and that it has a text or faults."""
 _WANTED = (
     attributes.INDEXED | frames.IMAGE_TAGS | {0x00080005, PIXEL_REPRESENTATION, LUT_DESCRIPTOR, WAVEFORM_BITS_ALLOCATED}
 )
@@ -75,14 +76,15 @@ MEMORIES = Memories()
 
 
 @lru_cache(maxsize=16384)
-def head(tag: int, vr: str) -> tuple[bytes, int, bool]:
-    """The JSON member up to its value, the level bits, and whether the catalog or the reader wants the text."""
+def head(tag: int, vr: str) -> tuple[bytes, int]:
+    """The JSON member up to its value, and the bits; `TEXT` when the catalog or the reader wants the text."""
     level = attributes.LEVEL_OF.get(tag)
     bits = STUDY if level in ("PATIENT", "STUDY") else SERIES if level == "SERIES" else 0
     if tag in attributes.INSTANCE_DEFAULT:
         bits |= INSTANCE
-    creator = bool(tag & 0x10000) and 0x10 <= tag & 0xFFFF < 0x100
-    return b'"%08X":{"vr":"%s"' % (tag, vr.encode()), bits, creator or tag in _WANTED
+    if tag in _WANTED or (tag & 0x10000 and 0x10 <= tag & 0xFFFF < 0x100):
+        bits |= TEXT
+    return b'"%08X":{"vr":"%s"' % (tag, vr.encode()), bits
 
 
 def path_of(tag: int) -> str:
@@ -93,23 +95,26 @@ def path_of(tag: int) -> str:
 def prepare(tag: int, vr: str, value: bytes, charset: Charset, order: str) -> Prepared:
     """One element that is no sequence, with a value that is kept in metadata."""
     if not value:
-        start, bits, wanted = head(tag, vr)
-        return start + b"}", tag, bits, "" if wanted else None, (), 0, 0
+        start, bits = head(tag, vr)
+        return start + b"}", tag, bits, "" if bits & TEXT else None, (), 0, 0
     fault = _ODD if len(value) & 1 else ""
     size = SIZE.get(vr)
     if size is not None and len(value) % size:
         fault = f"length does not fit {vr}, kept as UN"
         vr, order = "UN", "<"
-    start, bits, wanted = head(tag, vr)
+    start, bits = head(tag, vr)
+    text: str | None = None
     if vr in BINARY:
         member = b'%b,"InlineBinary":"%b"}' % (start, inline_binary(value, vr, order))
-        return member, tag, bits, None, ((path_of(tag), fault),) if fault else (), 0, 0
-    json, text, wrong = CONVERTERS[vr](value, charset, order)
-    if vr == "SS" and tag in LUT_DESCRIPTORS:
-        json, text = _unsigned_first(text)
-    fault = wrong or fault
-    member = b'%b,"Value":[%b]}' % (start, json) if json else start + b"}"
-    return member, tag, bits, text if wanted else None, ((path_of(tag), fault),) if fault else (), 0, 0
+    else:
+        json, text, wrong = CONVERTERS[vr](value, charset, order)
+        if vr == "SS" and tag in LUT_DESCRIPTORS:
+            json, text = _unsigned_first(text)
+        fault = wrong or fault
+        member = b'%b,"Value":[%b]}' % (start, json) if json else start + b"}"
+    if fault:
+        return member, tag, bits | FAULT, text if bits & TEXT else None, ((path_of(tag), fault),), 0, 0
+    return member, tag, bits, text if bits & TEXT else None, (), 0, 0
 
 
 def _unsigned_first(text: str) -> tuple[bytes, str]:

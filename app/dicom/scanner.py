@@ -13,7 +13,7 @@ from app.dicom.frames import PIXEL_TAGS, Fragments
 from app.dicom.levels import IMPLICIT_LE, DataSet, Encoding, Sequence
 from app.dicom.limits import Limits
 from app.dicom.placer import ITEM, ITEM_END, ITEM_HEADERS, SEQUENCE_END, UNDEFINED, Placer
-from app.dicom.prepared import LONGEST, LONGEST_SEQUENCE, MEMORIES, Key, Prepared, head, path_of, prepare
+from app.dicom.prepared import FAULT, LONGEST, LONGEST_SEQUENCE, MEMORIES, Key, Prepared, head, path_of, prepare
 from app.dicom.signs import Deferred, gap, settle_signs
 from app.dicom.stepper import Step
 from app.dicom.uid import require_uid
@@ -24,6 +24,7 @@ _NO_DATA_SET = (0x0000, 0x0002)
 """Groups of command and file meta elements, which JSON does not have."""
 _SEVERAL_TEXTS = frozenset({"AE", "AS", "CS", "DA", "DT", "LO", "PN", "SH", "TM", "UC", "UI"})
 _MANY_TEXTS = LONGEST_SEQUENCE // 2
+_TRAILING = "bytes after the data set"
 _ZEROS = "zero bytes after the data set"
 _CHARACTER_SET = 0x00080005
 IDENTIFIERS = {0x0020000D: "Study Instance UID", 0x0020000E: "Series Instance UID", 0x00080018: "SOP Instance UID"}
@@ -50,14 +51,17 @@ class Scanner(Placer):
         self._resume()
 
     def finish(self) -> None:
-        """No more bytes come; raises `Unreadable` when the data set is not complete."""
+        """No more bytes come; raises `Unreadable` when the data set is not complete. After pixel data a few bytes that
+        are no element are forgiven: nothing of the image is missing."""
         rest = self._rest()
-        if self._skip or self._above or (rest and rest.strip(b"\0")):
-            raise Unreadable("the data set ends inside an element")
+        image = self.pixels is not None or self.fragments is not None
         if self._step in (self._fragment, self._streamed):
             raise Unreadable("the data set ends inside encapsulated pixel data")
-        if rest and ("", _ZEROS) not in self.faults:
-            self.faults.append(("", _ZEROS))
+        if self._skip or self._above or (rest.strip(b"\0") and not (image and len(rest) < 8)):
+            raise Unreadable("the data set ends inside an element")
+        fault = ("", _TRAILING if rest.strip(b"\0") else _ZEROS)
+        if rest and fault not in self.faults:
+            self.faults.append(fault)
         self._check(self._at)
 
     # --------------------------------------------------------------- elements
@@ -159,7 +163,7 @@ class Scanner(Placer):
             charset, fault = charset_of(hit[3] or "")
             level.declare(charset)
             if fault:
-                hit = (*hit[:4], ((path_of(tag), fault),), 0, 0)
+                hit = (*hit[:2], hit[2] | FAULT, hit[3], ((path_of(tag), fault),), 0, 0)
         elif tag in IDENTIFIERS:
             if not self._above:
                 self._identify(tag, hit[3] or "")

@@ -447,6 +447,13 @@ def test_native_pixel_data_shorter_than_its_own_length_is_refused() -> None:
         read(part10(image(element(0x7FE00010, "OB", bytes(6))))[:-1])
 
 
+def test_a_few_bytes_after_the_pixel_data_are_forgiven() -> None:
+    data = part10(image(element(0x7FE00010, "OB", bytes(6)))) + b"\r\n"
+    assert warned(read(data)) == [("", "bytes after the data set")]
+    with pytest.raises(Unreadable):
+        read(part10(identified()) + b"\r\n")
+
+
 @pytest.mark.parametrize("padding", [1, 7, 8, 9, 512])
 def test_zeros_after_the_data_set_are_forgiven(padding: int) -> None:
     data = part10(identified()) + bytes(padding)
