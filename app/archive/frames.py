@@ -159,10 +159,10 @@ async def value_pieces(context: Context, instance: Instance, place: Place) -> Pi
 async def values(
     context: Context, cache: PieceCache, instance: Instance, places: Sequence[Place]
 ) -> AsyncGenerator[tuple[int, Piece], None]:
-    """Several values one after the other: (which of `places`, its next piece)."""
+    """Several values one after the other: (which of `places`, its next piece); at least one piece of each."""
     for at, place in enumerate(places):
         if place.length <= PIECE and not _is_deflated(instance):
-            for piece in await value(context, cache, instance, place):
+            for piece in await value(context, cache, instance, place) or [b""]:
                 yield at, piece
         else:
             async for piece in value_pieces(context, instance, place):

@@ -23,6 +23,7 @@ from app.catalog import lookups
 from app.dicom.convert import Conversion
 from app.dicom.header import BULK_MARK
 from app.dicom.octets import Piece
+from app.dicom.transfer_syntaxes import transfer_syntax
 from app.dicom.uid import is_uid
 from app.errors import Corrupt, NotAcceptable, NotFound, Refused
 
@@ -34,7 +35,7 @@ PREAMBLE = 128
 """Bytes before `DICM` (PS3.10 7.1)."""
 
 
-NEVER_OVER_LONG = 32 << 20
+_NEVER_OVER_LONG = 32 << 20
 """Files up to this length never hold pixel data that is too long for Explicit VR Little Endian."""
 _LONGEST_VALUE = 0xFFFFFFFE
 _IMAGE_SIZE = ("00280010", "00280011", "00280002", "00280100")
@@ -133,6 +134,12 @@ async def converted(instance: Instance, source: AsyncIterator[Piece], context: C
             yield out
     except Refused as error:
         raise NotAcceptable(f"the instance cannot be sent as Explicit VR Little Endian: {error.detail}") from error
+
+
+def may_be_over_long(instance: Instance) -> bool:
+    """Whether it is worth asking `is_over_long`."""
+    row = transfer_syntax(instance.transfer_syntax)
+    return instance.length > _NEVER_OVER_LONG and row.encapsulated and not row.lossy
 
 
 async def is_over_long(context: Context, instance: Instance) -> bool:

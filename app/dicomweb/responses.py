@@ -134,7 +134,7 @@ def ranged(scope: Mapping[str, Any], headers: Headers, length: int, read: Callab
     """An answer of `length` bytes, or the ranges of it that the request asks for (RFC 9110 14); `read(offset, length)`
     gives its bytes. 416 when none of the ranges holds a byte."""
     headers["accept-ranges"] = "bytes"
-    asked = header(scope, b"range")
+    asked = header(scope, b"range") if scope["method"] == "GET" else ""
     spans = None
     if asked and ranges.range_applies(header(scope, b"if-range"), headers["etag"]):
         try:

@@ -67,7 +67,7 @@ async def retrieve_instance(request: Request) -> Response:
 
 async def stored_of(context: Context, instance: Instance) -> Stored:
     """What negotiation must know of it."""
-    over_long = instance.length > retrieve.NEVER_OVER_LONG and await retrieve.is_over_long(context, instance)
+    over_long = retrieve.may_be_over_long(instance) and await retrieve.is_over_long(context, instance)
     return Stored(instance.transfer_syntax, instance.frame_kind != 0, over_long)
 
 

@@ -74,8 +74,7 @@ async def send_frames(request: Request, instance: Instance, places: list[Place],
     offer = negotiate.choose(accept, offers)
     if offer is None:
         raise negotiate.refuse(accept, [instance.transfer_syntax], offers, str(request.url))
-    if len(name) > 32:
-        name = hashlib.sha256(name.encode()).hexdigest()[:32]
+    name = name.replace(",", ".") if len(name) <= 32 else hashlib.sha256(name.encode()).hexdigest()[:32]
     kind = f"{offer.media_type.rpartition('/')[2]}{'-m' if offer.multipart else ''}"
     etag = f'"{instance.version}-f{name}-{kind}"'
     boundary = parts.boundary_of((etag,)) if offer.multipart else b""
@@ -109,7 +108,6 @@ def _streamed(
     closing = parts.closing(boundary) if boundary else b""
     if length is not None:
         length += len(first) + len(later) * (len(places) - 1) + len(closing)
-
     cache = piece_cache(request.app)
 
     async def pieces() -> Pieces:

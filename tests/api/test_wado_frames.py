@@ -60,6 +60,29 @@ async def test_native_frames_in_the_order_asked_for(door: Door) -> None:
     assert await frames_of(door, one, "3%2C4") == frames[2:4]
 
 
+async def test_a_list_of_frames_is_known_by_its_etag(door: Door) -> None:
+    one = image(frames=40)
+    await door.put(encode(one))
+    for numbers in ("1", "1,2", ",".join(str(at) for at in range(1, 41))):
+        answer = await door.get(f"{address(one)}/frames/{numbers}")
+        again = await door.get(f"{address(one)}/frames/{numbers}", if_none_match=f'"x", {answer.headers["etag"]}')
+        assert (again.status_code, again.headers["etag"]) == (304, answer.headers["etag"])
+    assert (await door.get(f"{address(one)}/frames/2,1")).headers["etag"] != answer.headers["etag"]
+
+
+async def test_an_empty_frame_has_its_part(door: Door) -> None:
+    frames = [b"\xff\xd8\xff" + b"\1" * 9, b"", b"\xff\xd8\xff" + b"\2" * 9]
+    one = image(frames=3)
+    table = struct.pack("<HHI3I", 0xFFFE, 0xE000, 12, 0, 20, 28)
+    items = b"".join(struct.pack("<HHI", 0xFFFE, 0xE000, len(frame)) + frame for frame in frames)
+    one.add_new(0x7FE00010, "OB", table + items)
+    one["PixelData"].is_undefined_length = True
+    await door.put(encode(one, "1.2.840.10008.1.2.4.50"))
+    answer = await door.get(f"{address(one)}/frames/1,2,3", OCTETS)
+    assert [content for _, content in split_parts(answer)] == frames
+    assert (await door.get(f"{address(one)}/frames/2", "image/jpeg")).content == b""
+
+
 async def test_one_frame_alone(door: Door) -> None:
     one = image()
     await door.put(encode(one))
