@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from app.blobs.syncing import sync_folder
 from tests.reliability.test_kills import kill_workers
 from tests.reliability.test_power_loss import lose_power, start_on
 from tests.reliability.test_syscall_order import check_order, needs_ptrace, trace_store
@@ -57,6 +58,8 @@ def test_losses_of_power_show_an_archive_that_never_syncs(
 ) -> None:
     url = database_server.create()
     with mounted(tmp_path / "disk") as disk:
+        (disk.folder / "blobs").mkdir()
+        sync_folder(str(disk.folder))  # so that only what is stored is lost, and stores go on
         archive = start_on(disk, tmp_path, url, "no_sync")
         try:
             with pytest.raises(Violation):

@@ -261,8 +261,10 @@ def _connected(archive: RunningArchive) -> Iterator[Client]:
     client = Client(archive.port)
     try:
         yield client
-    except Broken as error:
-        raise Violation(f"an archive at rest broke an answer off: {error}") from error
+    except Violation:
+        raise
+    except (Broken, AssertionError) as error:
+        raise Violation(f"an archive at rest gave no good answer: {error}") from error
     finally:
         client.close()
 
