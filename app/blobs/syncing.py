@@ -216,7 +216,8 @@ class Syncer:
             try:
                 fd = self._open(path, _APPEND)
                 journals.append(fd)
-                _append(fd, b"".join(lines[folder]))
+                if _append(fd, b"".join(lines[folder])):
+                    self._known.discard(path)
             except OSError as error:
                 for call in waiting:
                     call.error = failure(error, "write")
@@ -301,13 +302,15 @@ def _write_all(fd: int, pieces: list[bytes | bytearray]) -> int:
     return total
 
 
-def _append(journal: int, lines: bytes) -> None:
-    """Appends whole lines; after a line that a crash or a full disk tore, on a line of their own."""
+def _append(journal: int, lines: bytes) -> bool:
+    """Appends whole lines; after a line that a crash or a full disk tore, on a line of their own. Whether the journal
+    was empty, and so may be new."""
     size = os.fstat(journal).st_size
     if size and os.pread(journal, 1, size - 1) != b"\n":
         lines = b"\n" + lines
     if os.write(journal, lines) != len(lines):
         raise OSError(errno.ENOSPC, "short write")
+    return size == 0
 
 
 def _close(fd: int) -> None:

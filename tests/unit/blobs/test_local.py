@@ -85,6 +85,16 @@ async def test_a_folder_that_somebody_removed_is_made_and_synced_again(tmp_path:
     assert {str(study), str(study / "1.3")} <= set(synced)
 
 
+async def test_a_journal_that_somebody_removed_is_made_and_synced_again(tmp_path: Path, synced: list[str]) -> None:
+    store = LocalBlobStore(tmp_path)
+    await put(store)
+    study = tmp_path / folder("1.2")
+    (study / "journal.jsonl").unlink()
+    synced.clear()
+    await put(store)
+    assert {str(study), str(study / "journal.jsonl")} <= set(synced)
+
+
 async def test_syncs_at_the_same_time_share_journal_and_folder(tmp_path: Path, synced: list[str]) -> None:
     store = LocalBlobStore(tmp_path)
     await put(store)
