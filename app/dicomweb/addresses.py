@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import Request
 
@@ -27,6 +28,12 @@ def root(request: Request) -> str:
         host = headers.get(b"host", b"")
         return _address(scope["scheme"], host.decode("latin-1"), _own(scope), scope.get("root_path", ""), _path(scope))
     return _forwarded(headers, scope)
+
+
+def resource(request: Request) -> str:
+    """The address of the requested resource as this client sees it, without its query."""
+    inside = str(request.scope["path"]).removeprefix(str(request.scope.get("root_path", "")))
+    return root(request) + quote(inside.removeprefix(_path(request.scope)), safe="/,:")
 
 
 _NAMES = frozenset(

@@ -13,8 +13,8 @@ from app.archive import retrieve
 from app.archive.context import Context
 from app.archive.retrieve import Chosen, Instance
 from app.dicom import media_types as media
+from app.dicomweb import addresses, negotiate, wado_bulk, wado_frames, wado_metadata
 from app.dicomweb import multipart_writer as parts
-from app.dicomweb import negotiate, wado_bulk, wado_frames, wado_metadata
 from app.dicomweb.negotiate import Offer, Stored
 from app.dicomweb.responses import Pieces, Stream, Whole, describe, is_unchanged, not_modified, ranged
 from app.dicomweb.routes import router as make_router
@@ -50,7 +50,7 @@ async def retrieve_instance(request: Request) -> Response:
     offers = negotiate.preferred(accept, negotiate.dicom_offers(await stored_of(context, instance), True, True))
     offer = negotiate.choose(accept, offers)
     if offer is None:
-        raise negotiate.refuse(accept, [instance.transfer_syntax], offers, str(request.url))
+        raise negotiate.refuse(accept, [instance.transfer_syntax], offers, addresses.resource(request))
     converts = offer.transfer_syntax != instance.transfer_syntax
     if offer.multipart:
         return await _in_parts(request, [Chosen(instance, converts)], [offer], instance.version)
@@ -89,7 +89,7 @@ async def _several(request: Request, study: str, series: str | None) -> Response
     if None in choices.values():
         refused = [stored for stored, choice in choices.items() if choice is None]
         raise negotiate.refuse(
-            accept, [stored.transfer_syntax for stored in refused], kinds[refused[0]], str(request.url)
+            accept, [stored.transfer_syntax for stored in refused], kinds[refused[0]], addresses.resource(request)
         )
     offers: list[Offer] = [choices[stored] for stored in stored_as]  # type: ignore[misc]
     chosen = [

@@ -52,7 +52,7 @@ async def retrieve_value(request: Request) -> Response:
     accept = negotiate.accept_of_request(request.scope)
     offer = negotiate.choose(accept, offers)
     if offer is None:
-        raise negotiate.refuse(accept, (), offers, str(request.url))
+        raise negotiate.refuse(accept, (), offers, addresses.resource(request))
     etag = f'"{instance.version}-b{value.path.replace("/", ".")}{"-m" if offer.multipart else ""}"'
     if offer.multipart:
         return _one_part(request, instance, value, offer, etag)
@@ -98,7 +98,9 @@ async def _all_values(request: Request, wanted: Callable[[BulkValue], bool]) -> 
     choices = {offers: negotiate.choose(accept, offers) for offers in {_part_offers(*one) for one in chosen}}
     for offers, choice in choices.items():
         if choice is None:
-            raise negotiate.refuse(accept, {one.transfer_syntax for one, _ in chosen}, offers, str(request.url))
+            raise negotiate.refuse(
+                accept, {one.transfer_syntax for one, _ in chosen}, offers, addresses.resource(request)
+            )
     kept: list[Offer] = [choices[_part_offers(*one)] for one in chosen]  # type: ignore[misc]
     etag = f'"{parts.boundary_of(f"{instance.version} {value.path}" for instance, value in chosen).decode()}-b"'
     boundary = parts.boundary_of((etag, *(offer.label for offer in kept)))

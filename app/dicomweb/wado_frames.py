@@ -13,8 +13,8 @@ from app.archive.context import Context
 from app.archive.frames import Place
 from app.archive.retrieve import Instance
 from app.dicom.limits import DEFAULT
+from app.dicomweb import addresses, negotiate
 from app.dicomweb import multipart_writer as parts
-from app.dicomweb import negotiate
 from app.dicomweb.caches import piece_cache
 from app.dicomweb.negotiate import Offer
 from app.dicomweb.responses import (
@@ -73,7 +73,7 @@ async def send_frames(request: Request, instance: Instance, places: list[Place],
     offers = negotiate.preferred(accept, negotiate.frame_offers(instance.transfer_syntax, len(places) == 1))
     offer = negotiate.choose(accept, offers)
     if offer is None:
-        raise negotiate.refuse(accept, [instance.transfer_syntax], offers, str(request.url))
+        raise negotiate.refuse(accept, [instance.transfer_syntax], offers, addresses.resource(request))
     name = name.replace(",", ".") if len(name) <= 32 else hashlib.sha256(name.encode()).hexdigest()[:32]
     kind = f"{offer.media_type.rpartition('/')[2]}{'-m' if offer.multipart else ''}"
     etag = f'"{instance.version}-f{name}-{kind}"'

@@ -45,7 +45,7 @@ async def _answer(request: Request) -> Response:
     accept = negotiate.accept_of_request(scope)
     offer = negotiate.choose(accept, _OFFERS)
     if offer is None:
-        raise negotiate.refuse(accept, (), _OFFERS, str(request.url))
+        raise negotiate.refuse(accept, (), _OFFERS, addresses.resource(request))
     in_xml = offer.media_type == media.DICOM_XML
     compress = not in_xml and negotiate.accepts_gzip(header(scope, b"accept-encoding"))
     metadatas = Metadatas(request.app.state.context, metadata_cache(request.app), addresses.root(request), compress)

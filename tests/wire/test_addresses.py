@@ -99,5 +99,13 @@ def test_a_mounted_application() -> None:
     assert root(f"/outer{STUDY}", {"Host": "h"}, root_path="/outer") == "http://h/outer/dicom-web"
 
 
+def test_the_address_of_a_resource() -> None:
+    app = FastAPI()
+    app.state.settings = Settings(public_root="https://pacs.example/dw")
+    scope = {"type": "http", "app": app, "scheme": "http", "headers": [], "root_path": "/outer", "query_string": b"a=1"}
+    request = Request(scope | {"path": "/outer/dicom-web/studies/1.2/frames/1,2'x"})
+    assert addresses.resource(request) == "https://pacs.example/dw/studies/1.2/frames/1,2%27x"
+
+
 def test_https_of_our_own() -> None:
     assert root(STUDY, {"Host": "h:443"}, scheme="https") == "https://h/dicom-web"
