@@ -98,12 +98,12 @@ async def _all_values(request: Request, wanted: Callable[[BulkValue], bool]) -> 
     choices = {offers: negotiate.choose(accept, offers) for offers in {_part_offers(*one) for one in chosen}}
     for offers, choice in choices.items():
         if choice is None:
-            raise negotiate.refuse(
-                accept, {one.transfer_syntax for one, _ in chosen}, offers, addresses.resource(request)
-            )
+            stored = [instance.transfer_syntax for instance, _ in chosen]
+            raise negotiate.refuse(accept, stored, offers, addresses.resource(request))
     kept: list[Offer] = [choices[_part_offers(*one)] for one in chosen]  # type: ignore[misc]
-    etag = f'"{parts.boundary_of(f"{instance.version} {value.path}" for instance, value in chosen).decode()}-b"'
-    boundary = parts.boundary_of((etag, *(offer.label for offer in kept)))
+    content = [f"{one[0].version} {one[1].path} {offer.label}" for one, offer in zip(chosen, kept, strict=True)]
+    etag = f'"{parts.boundary_of(content).decode()}-b"'
+    boundary = parts.boundary_of((etag,))
     headers = describe(etag, parts.content_type(boundary, kept[0].media_type))
     if is_unchanged(request.scope, etag):
         return not_modified(headers)
