@@ -42,7 +42,7 @@ async def capabilities(request: Request) -> Response:
     accept = negotiate.accept_of_request(request.scope)
     offer = negotiate.choose(accept, _OFFERS)
     if offer is None:
-        raise negotiate.refuse(accept, (), _OFFERS, str(request.url))
+        raise negotiate.refuse(accept, (), _OFFERS, addresses.resource(request))
     here = [operations for path, operations in paths.items() if len(path.split("/")) == len(steps) + 2]
     methods = sorted({"OPTIONS", *(method.upper() for operations in here for method in operations)})
     headers = {"Allow": ", ".join(methods), "Vary": "Accept"}

@@ -36,7 +36,7 @@ async def _search(request: Request, level: Level) -> Response:
     accept = negotiate.accept_of_request(scope)
     offer = negotiate.choose(accept, _OFFERS)
     if offer is None:
-        raise negotiate.refuse(accept, (), _OFFERS, str(request.url))
+        raise negotiate.refuse(accept, (), _OFFERS, addresses.resource(request))
     address = scope["path_params"]
     study, series = address.get("study", ""), address.get("series", "")
     if not all(is_uid(address[name]) for name in address):

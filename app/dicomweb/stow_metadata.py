@@ -11,6 +11,7 @@ from app.archive.assemble import Assembled, Assembly
 from app.archive.receipts import Receipt
 from app.archive.store import Storekeeper
 from app.dicom.status import outcome_of
+from app.dicomweb import addresses
 from app.dicomweb.multipart import ContentType, MultipartReader, boundary_of, parse_content_type
 from app.dicomweb.stow_body import body_chunks
 from app.errors import FileroomError
@@ -24,7 +25,7 @@ async def store_metadata(
     """Stores the instances that the metadata and bulk data parts of the body describe."""
     context = keeper.context
     reader = MultipartReader(boundary_of(content_type), context.limits)
-    assembly = await asyncio.to_thread(Assembly, context.limits, context.spool, str(request.url))
+    assembly = await asyncio.to_thread(Assembly, context.limits, context.spool, addresses.resource(request))
     try:
         async for chunk in body_chunks(request, context.limits):
             for event in reader.feed(chunk):
