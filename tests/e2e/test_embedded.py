@@ -26,7 +26,8 @@ AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become so
 
 
 @pytest.fixture
-def server() -> Iterator[Embedded]:
+def server(tmp_path: Path) -> Iterator[Embedded]:
+    """A server that is stopped before the folder of the test goes."""
     running = Embedded()
     yield running
     running.stop()
