@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --no-input
+INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check --no-input
 STRICT ?=
 PYTEST_OPTIONS := $(if $(STRICT),--strict-skips)
 # what tests and benchmarks start besides Python: command or library = Debian package
