@@ -13,7 +13,7 @@ from pydicom.datadict import dictionary_description
 
 from app.dicom import limits
 from app.dicom.attributes import LEVEL_OF, TABLE, Attribute
-from app.dicom.media_types import DEFAULT_SYNTAX, SYNTAXES_OF, leaves_only_when_named, stored_without_asking
+from app.dicom.media_types import DEFAULT_SYNTAX, DICOM, SYNTAXES_OF, leaves_only_when_named, stored_without_asking
 from app.dicom.status import STATUSES
 from app.dicom.transfer_syntaxes import TRANSFER_SYNTAXES, TransferSyntax
 
@@ -144,6 +144,7 @@ def _attribute(row: Attribute) -> Sequence[str]:
 def _media_types() -> Iterator[Sequence[str]]:
     for media, default in DEFAULT_SYNTAX.items():
         others = [uid for uid in SYNTAXES_OF.get(media, ()) if uid != default]
+        others = ["any of 2.4"] if media == DICOM else others
         yield f"`{media}`", ", ".join([f"**{default}**", *others])
 
 
