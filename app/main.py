@@ -95,6 +95,7 @@ def _count(context: Context, metrics: Metrics) -> None:
     """What the rooms that know no metrics are counted by."""
     catalog = context.catalog
     context.count_store = lambda outcome: metrics.own.add(line("fileroom_stores_total", outcome=outcome.value))
+    context.count_corrupt = lambda: metrics.own.add("fileroom_corrupt_reads_total")
     metrics.watch(line("fileroom_catalog_connections", state="idle"), lambda: catalog.idle)
     metrics.watch(line("fileroom_catalog_connections", state="busy"), lambda: catalog.busy)
     metrics.watch("fileroom_storage_suspect", lambda: context.blobs.suspect)

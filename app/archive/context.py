@@ -32,3 +32,4 @@ class Context:
     spool: Path = Path("spool")
     audit: AuditHook = unrecorded
     count_store: Callable[[Outcome], None] = lambda outcome: None
+    count_corrupt: Callable[[], None] = lambda: None

@@ -89,7 +89,7 @@ async def read(context: Context, instance: Instance, offset: int, length: int) -
         async for piece in context.blobs.read_verified(key, part, instance.checks, instance.length):
             yield piece
     except Corrupt:
-        raise_alarm(instance)
+        raise_alarm(context, instance)
         raise
 
 
@@ -99,13 +99,14 @@ async def read_at_once(context: Context, instance: Instance, offset: int, length
     try:
         return await context.blobs.pread_verified(key, offset, length, instance.checks, instance.length)
     except Corrupt:
-        raise_alarm(instance)
+        raise_alarm(context, instance)
         raise
 
 
-def raise_alarm(instance: Instance) -> None:
-    """Says in the log which instance must be looked at; `fileroom verify` tells the file."""
+def raise_alarm(context: Context, instance: Instance) -> None:
+    """Counts it, and says in the log which instance must be looked at; `fileroom verify` tells the file."""
     fields = {"study": instance.study, "series": instance.series, "instance": instance.sop}
+    context.count_corrupt()
     log.error("stored bytes do not match their checksum", extra={"fields": fields})
 
 

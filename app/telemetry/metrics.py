@@ -21,6 +21,7 @@ FAMILIES = {
     "fileroom_http_sent_bytes_total": ("counter", "Bytes of answers' bodies."),
     "fileroom_http_connections": ("gauge", "Open client connections."),
     "fileroom_stores_total": ("counter", "Instances that came to Store, by outcome."),
+    "fileroom_corrupt_reads_total": ("counter", "Reads whose bytes did not match their checksum."),
     "fileroom_catalog_connections": ("gauge", "Connections to PostgreSQL, by state."),
     "fileroom_storage_free_bytes": ("gauge", "Free space where the blobs are."),
     "fileroom_storage_suspect": ("gauge", "Workers whose last writes failed; with one, the archive is not ready."),

@@ -213,8 +213,10 @@ async def test_G19_a_flipped_bit_is_never_sent(door: Door, caplog: pytest.LogCap
     damaged = bytearray(data)
     damaged[100_000] ^= 1
     path.write_bytes(damaged)
+    alarms: list[int] = []
+    door.context.count_corrupt = lambda: alarms.append(1)
     answer = await door.get(address(one), "application/dicom")
-    assert answer.status_code == 500
+    assert (answer.status_code, len(alarms)) == (500, 1)
     assert answer.headers["content-type"] == "application/problem+json"
     assert [record.message for record in caplog.records] == ["stored bytes do not match their checksum"]
     assert (await door.get(address(one) + "/frames/1")).status_code == 500
