@@ -34,11 +34,12 @@ def get(connection: http.client.HTTPConnection, path: str) -> http.client.HTTPRe
 
 def refusal(data: Path, **environment: str) -> tuple[int, str]:
     """Exit status and message of a `fileroom serve` that must not start."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FILEROOM_")}
     own = {"FILEROOM_DATA": str(data), "FILEROOM_HTTP_PORT": str(free_port())}
     done = subprocess.run(
         [sys.executable, "-m", "app.cli", "serve"],
         cwd=ROOT,
-        env=dict(os.environ) | own | environment,
+        env=inherited | own | environment,
         capture_output=True,
         text=True,
         timeout=60,
