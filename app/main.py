@@ -25,6 +25,7 @@ from app.settings import Settings
 from app.telemetry import health
 from app.telemetry.metrics import Metrics, line
 from app.telemetry.observe import Observe
+from app.ui.api_page import ApiPage
 
 DICOMWEB_ROOT = "/dicom-web"
 
@@ -63,7 +64,9 @@ def create_app(settings: Settings, database_url: str = "", metrics: Metrics | No
         await keeper.drain()
         await context.catalog.close()
 
-    app = Described(title="Fileroom", version="0.1.0", lifespan=lifespan, redirect_slashes=False)
+    app = Described(
+        title="Fileroom", version="0.1.0", lifespan=lifespan, redirect_slashes=False, docs_url=None, redoc_url=None
+    )
     app.state.context = context
     app.state.settings = settings
     app.add_exception_handler(FileroomError, faults.answer_fault)
@@ -74,6 +77,7 @@ def create_app(settings: Settings, database_url: str = "", metrics: Metrics | No
     app.add_middleware(FrontDoor, owner=app, prefix=DICOMWEB_ROOT, routers=routers)
     app.add_route("/healthz", health.healthz, methods=["GET"])
     app.add_route("/readyz", health.readyz(_checks(context, metrics)), methods=["GET"])
+    app.add_route("/docs", ApiPage(app).endpoint, methods=["GET"])
     app.add_route("/metrics", metrics.endpoint, methods=["GET"])
     _guard(app, settings, context, metrics)
     return app
