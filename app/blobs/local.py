@@ -19,7 +19,7 @@ from app.blobs.journal import JOURNAL_NAME
 from app.blobs.keys import folder, parse_key
 from app.blobs.syncing import Call, NewFile, Syncer, failure, sync_folder
 from app.blobs.threads import Threads
-from app.errors import BlobStoreFailed, Corrupt, Unreadable
+from app.errors import BlobStoreFailed, Corrupt, StorageFull, Unavailable, Unreadable
 
 BUFFER = 1 << 20
 """Bytes that a writer holds before it opens its file; smaller blobs are opened, written and synced in one go."""
@@ -106,8 +106,7 @@ class LocalBlobStore:
                 self._start_round()
         await call.done
         if call.error is not None:
-            self._failures.append(time.monotonic())
-            raise call.error
+            raise self._noted(call.error)
 
     def _start_round(self) -> None:
         calls, self._waiting = self._waiting, []
@@ -125,8 +124,7 @@ class LocalBlobStore:
         try:
             await self._writes.run(self._syncer.put_down, file)
         except OSError as error:
-            self._failures.append(time.monotonic())
-            raise failure(error, "write") from error
+            raise self._noted(failure(error, "write")) from error
 
     async def discard(self, file: NewFile) -> None:
         """Closes and unlinks `file` if it was made."""
@@ -174,8 +172,7 @@ class LocalBlobStore:
         try:
             await self._writes.run(_remove, self._path(key))
         except OSError as error:
-            self._failures.append(time.monotonic())
-            raise failure(error, "unlink") from error
+            raise self._noted(failure(error, "unlink")) from error
 
     def scan(self) -> Iterator[BlobInfo]:
         """Every file whose path is a key."""
@@ -217,6 +214,12 @@ class LocalBlobStore:
         except OSError as error:
             raise failure(error, "tell its free space") from error
         return 0 if facts.f_files and not facts.f_favail else facts.f_bavail * facts.f_frsize
+
+    def _noted(self, error: Unavailable) -> Unavailable:
+        """`error`, counted unless the disk is merely full: that is over as soon as there is room."""
+        if not isinstance(error, StorageFull):
+            self._failures.append(time.monotonic())
+        return error
 
     @property
     def suspect(self) -> bool:

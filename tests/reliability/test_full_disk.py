@@ -115,6 +115,7 @@ def play(archive: RunningArchive, small_disk: Path, ledger: Ledger) -> list[Samp
     while ledger.store(client, recovered).status != 200:
         assert time.monotonic() < freed + RECOVERY_SECONDS, "no recovery after there was room again"
         time.sleep(0.05)
+    archive.wait_ready(freed + RECOVERY_SECONDS - time.monotonic())
     return [*taken, recovered]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import json
 import os
 import threading
@@ -37,11 +38,24 @@ class Violation(AssertionError):
 
 @dataclass(slots=True)
 class Account:
-    """One instance: which contents it may have now, by digest."""
+    """One instance: which contents it may have now, by digest. `unsettled` are attempts that may still happen;
+    `settled` those acknowledged, with the time of that: what overlapped with them may have come before or after."""
 
     path: str
     allowed: set[str] = field(default_factory=lambda: {ABSENT})
-    unsettled: set[str] = field(default_factory=set)
+    unsettled: dict[int, str] = field(default_factory=dict)
+    settled: list[tuple[int, str]] = field(default_factory=list)
+
+    def begin(self, attempt: int, digest: str) -> None:
+        """An attempt at `digest` is about to be made."""
+        self.unsettled[attempt] = digest
+        self.allowed.add(digest)
+
+    def settle(self, attempt: int, now: int) -> None:
+        """It was acknowledged. What was acknowledged before it began is over."""
+        digest = self.unsettled.pop(attempt)
+        self.settled = [(at, other) for at, other in self.settled if at > attempt] + [(now, digest)]
+        self.allowed = {other for _, other in self.settled} | set(self.unsettled.values())
 
 
 class Ledger:
@@ -52,6 +66,7 @@ class Ledger:
         self.contents: dict[str, Sample] = {}
         self.acknowledged = 0
         self._studies: set[str] = set()
+        self._clock = itertools.count(1)
         self._log = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._lock = threading.Lock()
 
@@ -65,10 +80,9 @@ class Ledger:
         files = [sample.encode() for sample in samples]
         digests = [hashlib.sha256(file).hexdigest() for file in files]
         with self._lock:
+            attempt = next(self._clock)
             for sample, digest in zip(samples, digests, strict=True):
-                account = self.accounts.setdefault(sample.sop, Account(sample.path))
-                account.allowed.add(digest)
-                account.unsettled.add(digest)
+                self.accounts.setdefault(sample.sop, Account(sample.path)).begin(attempt, digest)
                 self.contents[digest] = sample
                 self._studies.add(sample.study)
                 self._write("try", sample.sop, digest)
@@ -76,28 +90,25 @@ class Ledger:
         with self._lock:
             for sample, digest in zip(samples, digests, strict=True):
                 if sample.sop in answer.acknowledged:
-                    self._settle(sample.sop, digest)
+                    self._settle(sample.sop, attempt, digest)
             os.fsync(self._log)
         return answer
 
     def delete(self, client: Client, sample: Sample) -> int:
         """Deletes an instance; the status. Nothing else may be done to it at the same time."""
         with self._lock:
-            account = self.accounts[sample.sop]
-            account.allowed.add(ABSENT)
-            account.unsettled.add(ABSENT)
+            attempt = next(self._clock)
+            self.accounts[sample.sop].begin(attempt, ABSENT)
             self._write("try-delete", sample.sop, "")
         status = client.delete(sample.path)
         if status == 200:
             with self._lock:
-                self._settle(sample.sop, ABSENT)
+                self._settle(sample.sop, attempt, ABSENT)
                 os.fsync(self._log)
         return status
 
-    def _settle(self, sop: str, digest: str) -> None:
-        account = self.accounts[sop]
-        account.unsettled.discard(digest)
-        account.allowed = {digest} | account.unsettled
+    def _settle(self, sop: str, attempt: int, digest: str) -> None:
+        self.accounts[sop].settle(attempt, next(self._clock))
         self.acknowledged += 1
         self._write("acknowledged", sop, digest)
 
@@ -109,6 +120,7 @@ class Ledger:
         for sop, account in self.accounts.items():
             account.allowed = {found.get(sop, ABSENT)}
             account.unsettled.clear()
+            account.settled.clear()
 
 
 @dataclass(slots=True)

@@ -180,6 +180,18 @@ async def test_G12_three_failures_in_a_minute_make_the_store_suspect(
     assert store.suspect
 
 
+async def test_G11_a_full_disk_does_not_make_the_store_suspect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "planted")
+
+    store = LocalBlobStore(tmp_path)
+    monkeypatch.setattr(os, "fsync", full)
+    for _ in range(5):
+        with pytest.raises(StorageFull):
+            await put(store)
+    assert not store.suspect
+
+
 async def test_partial_writes_are_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
     monkeypatch.setattr(os, "writev", lambda fd, pieces: real(fd, b"".join(pieces)[:100]))
