@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +15,10 @@ import pytest
 
 from app.failpoints import Failpoint
 from tests.reliability.conftest import tier
-from tests.support.archive import RunningArchive
+from tests.support.archive import ROOT, RunningArchive
+from tests.support.database import execute
 from tests.support.dicomweb import Broken, Client, Stored
-from tests.support.ledger import Ledger, Oracle
+from tests.support.ledger import Ledger, Oracle, database_url
 from tests.support.samples import Sample, new_sample
 
 REPEATS = tier(1, 20, 100)
@@ -100,6 +105,43 @@ def test_G03_G04_G06_a_store_killed_at_any_step_is_whole_or_absent(
         assert (again.status, again.acknowledged) == (200, {sample.sop for sample in samples})
         oracle.check_instances(samples)
     oracle.check()
+
+
+_SWEEP = """
+import asyncio, sys
+from pathlib import Path
+from app.archive.context import Context
+from app.archive.sweep import sweep
+from app.blobs.local import LocalBlobStore
+from app.catalog.engine import Catalog
+asyncio.run(sweep(Context(Catalog(sys.argv[1]), LocalBlobStore(Path(sys.argv[2])), orphan_hours=0)))
+"""
+
+
+def sweep_with(archive: RunningArchive, plan: str) -> int:
+    """Exit status of a process that sweeps once, every orphan being old enough."""
+    command = [sys.executable, "-c", _SWEEP, database_url(archive.data), str(archive.data / "blobs")]
+    return subprocess.run(command, env=os.environ | {"FILEROOM_FAILPOINTS": plan}, cwd=ROOT, check=False).returncode
+
+
+@pytest.mark.parametrize("plan", ["delete.purging=kill", "sweep.removing=kill@2"])
+def test_G10_G21_a_sweep_killed_at_any_step_is_finished_by_the_next(
+    battered: RunningArchive, stage: Stage, oracle: Oracle, failpoint_file: Path, plan: str
+) -> None:
+    kept, deleted = stage.prepare(), [stage.prepare() for _ in range(3)]
+    for _ in range(3):
+        failpoint_file.write_text("store.committing=kill")
+        with pytest.raises(Broken):
+            stage.store(new_sample(kept.study))
+    for sample in deleted:
+        assert attempt(lambda sample=sample: stage.ledger.delete(stage.client, sample)) == 200  # type: ignore[misc]
+    execute(database_url(battered.data), "UPDATE deletion SET purge_after = now()")
+    statuses = [sweep_with(battered, plan), sweep_with(battered, plan)]
+    assert -signal.SIGKILL in statuses
+    findings = oracle.check()
+    assert findings.instances == 1
+    blobs = list((battered.data / "blobs").rglob("*.dcm"))
+    assert not [blob for blob in blobs for sample in deleted if sample.sop in blob.name.split("~")]
 
 
 def test_G21_a_delete_killed_after_it_hid_has_happened(stage: Stage, oracle: Oracle, failpoint_file: Path) -> None:
