@@ -82,7 +82,9 @@ for v in ("wildcard", "daterange", "patientid"):
     a, b = rows.get(("fileroom", f"qido_studies_{v}_c1")), rows.get(("fileroom-grown", f"qido_studies_{v}_c1"))
     x, y = figure(a, CPU), figure(b, CPU)
     if a and b and x and y:
-        note = f"{a.get('results')} → {b.get('results')} results"
+        note = f"{a['results']} → {b['results']} results"
+        if a["results"] != b["results"]:  # the answer grew, not only the archive
+            x, y, note = x / a["results"], y / b["results"], note + ", CPU per result"
         print(
             f"| QIDO {v}, CPU at the grown archive against the small one ({note}) | {y / x:.3g}x | ≤ 1.5x | {'met' if y <= 1.5 * x else 'MISSED'} |"
         )

@@ -34,11 +34,6 @@ loads="--load $work/C/ct300 --load $work/C/mixed --load $work/C/tiny1k"
 fresh orthanc 14201
 fresh fileroom 14301
 for pair in "orthanc 14201" "fileroom 14301"; do
-  bench $pair --ingest "$work/C/tiny1k" --ingest "$work/C/ct100" idle stow_serial stow_parallel
-done
-fresh orthanc 14201
-fresh fileroom 14301
-for pair in "orthanc 14201" "fileroom 14301"; do
   bench $pair $reads $loads load
   bench $pair $reads qido wado
 done
@@ -53,5 +48,10 @@ if [ "${GROW:-50000}" -gt 0 ]; then
       --owned "$work/$1" --out "$out" --repeat 3 --corpus "$work/C/grow" --load "$work/C/grow" load qido_studies || true
   done
 fi
+fresh orthanc 14201
+fresh fileroom 14301
+for pair in "orthanc 14201" "fileroom 14301"; do
+  bench $pair --ingest "$work/C/tiny1k" --ingest "$work/C/ct100" idle stow_serial stow_parallel
+done
 "$py" "$here/ratios.py" "$out" > "$work/table.md"
 cat "$work/table.md"
