@@ -18,7 +18,7 @@ from tests.style.measure import ROOT as PROJECT
 from tests.support.archive import RunningArchive, start_archive
 
 README = (PROJECT / "README.md").read_text(encoding="utf8")
-MOST_LINES = 130
+MOST_LINES = 110
 
 
 def fenced(language: str) -> list[str]:
@@ -83,7 +83,9 @@ def test_the_picture_shows_the_rooms_that_exist() -> None:
 
 
 def test_it_is_short() -> None:
-    assert len(README.splitlines()) <= MOST_LINES
+    """What people wrote of it; the table of settings is as long as there are settings."""
+    written = re.sub(r"(?s)<!-- settings -->.*<!-- /settings -->", "", README)
+    assert len(written.splitlines()) <= MOST_LINES
 
 
 def test_its_links_lead_somewhere() -> None:
