@@ -81,17 +81,17 @@ DECLARE
     v deletion;
     v_ids bigint[];
 BEGIN
-    SELECT * INTO v FROM deletion WHERE ended = '' AND purge_after <= now()
-     ORDER BY purge_after LIMIT 1 FOR UPDATE SKIP LOCKED;
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-    SELECT array_agg(id) INTO v_ids FROM (
-        SELECT id FROM instance WHERE id = ANY (v.instances) AND state = 3 LIMIT p_most) AS batch;
-    IF v_ids IS NULL THEN
+    LOOP
+        SELECT * INTO v FROM deletion WHERE ended = '' AND purge_after <= now()
+         ORDER BY purge_after LIMIT 1 FOR UPDATE SKIP LOCKED;
+        IF NOT FOUND THEN
+            RETURN;
+        END IF;
+        SELECT array_agg(id) INTO v_ids FROM (
+            SELECT id FROM instance WHERE id = ANY (v.instances) AND state = 3 LIMIT p_most) AS batch;
+        EXIT WHEN v_ids IS NOT NULL;
         UPDATE deletion SET ended = 'purged' WHERE id = v.id;
-        RETURN;
-    END IF;
+    END LOOP;
     RETURN QUERY SELECT st.uid, se.uid, i.uid, i.version FROM instance i
                    JOIN series se ON se.id = i.series_id JOIN study st ON st.id = se.study_id WHERE i.id = ANY (v_ids);
     DELETE FROM instance_data WHERE instance_id = ANY (v_ids);

@@ -144,6 +144,17 @@ def test_G10_G21_a_sweep_killed_at_any_step_is_finished_by_the_next(
     assert not [blob for blob in blobs for sample in deleted if sample.sop in blob.name.split("~")]
 
 
+def test_G21_one_sweep_ends_every_deletion_that_is_due(battered: RunningArchive, stage: Stage, oracle: Oracle) -> None:
+    samples = [stage.prepare() for _ in range(4)]
+    for sample in samples:
+        assert attempt(lambda sample=sample: stage.ledger.delete(stage.client, sample)) == 200  # type: ignore[misc]
+    execute(database_url(battered.data), "UPDATE deletion SET purge_after = now()")
+    assert sweep_with(battered, "") == 0
+    names = [blob.name for blob in (battered.data / "blobs").rglob("*.dcm")]
+    assert not [name for name in names for sample in samples if name.startswith(f"{sample.sop}~")]
+    oracle.check()
+
+
 def test_G21_a_delete_killed_after_it_hid_has_happened(stage: Stage, oracle: Oracle, failpoint_file: Path) -> None:
     sample = stage.prepare()
     failpoint_file.write_text("delete.hidden=kill")
