@@ -83,7 +83,7 @@ for v in ("wildcard", "daterange", "patientid"):
     x, y = figure(a, CPU), figure(b, CPU)
     if a and b and x and y:
         note = f"{a['results']} → {b['results']} results"
-        if a["results"] != b["results"]:  # the answer grew, not only the archive
+        if a["results"] < b["results"]:  # the answer grew, not only the archive
             x, y, note = x / a["results"], y / b["results"], note + ", CPU per result"
         print(
             f"| QIDO {v}, CPU at the grown archive against the small one ({note}) | {y / x:.3g}x | ≤ 1.5x | {'met' if y <= 1.5 * x else 'MISSED'} |"
