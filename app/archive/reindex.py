@@ -54,6 +54,28 @@ def _next_study(
     return None
 
 
+def in_order_of_commits(entries: list[journal.Entry]) -> list[journal.Entry]:
+    """`entries` with each version after the one that it replaced (`supersede` lines), otherwise as they were: the lines
+    of two workers may stand in another order than their commits."""
+    entries = [entry for entry in entries if entry.versions]
+    published = {entry.versions[0]: entry for entry in entries if entry.op == "publish"}
+    replaced = dict(entry.versions[:2] for entry in entries if entry.op == "supersede" and len(entry.versions) == 2)
+    placed: set[str] = set()
+    ordered = []
+    for entry in entries:
+        if entry.op != "publish":
+            ordered.append(entry)
+            continue
+        chain = [entry.versions[0]]
+        while (old := replaced.get(chain[-1])) in published and old not in placed and old not in chain:
+            chain.append(old)
+        for version in reversed(chain):
+            if version not in placed:
+                placed.add(version)
+                ordered.append(published[version])
+    return ordered
+
+
 class _Study:
     """One study's journal, done again."""
 
@@ -66,6 +88,7 @@ class _Study:
         self._policy = ""
 
     async def replay(self, entries: list[journal.Entry]) -> None:
+        entries = in_order_of_commits(entries)
         gone = {version for entry in entries if entry.op in ("withdraw", "purge") for version in entry.versions}
         for entry in entries:
             if entry.op == "publish" and gone.isdisjoint(entry.versions):

@@ -17,7 +17,7 @@ from app.archive.row import make_row
 from app.blobs import journal
 from app.blobs.base import BlobWriter
 from app.blobs.checksum import Checks
-from app.blobs.keys import make_key, new_version
+from app.blobs.keys import make_key, new_version, parse_key
 from app.catalog.instances import BatchRefused, InstanceTable, NewInstance, Stored, Verdict
 from app.dicom.header import Header, HeaderWarning
 from app.dicom.part10 import HeaderReader
@@ -137,6 +137,8 @@ class Storekeeper:
                 waiting.done.set_result(verdict)
                 if verdict.stored in (Stored.IDENTICAL, Stored.REJECTED):
                     self._in_background(self._withdraw(waiting))
+                elif verdict.stored is Stored.REPLACED:
+                    self._in_background(self._tell_order(waiting))
         except BatchRefused as error:
             await self._commit_singly(batch, error)
         except DatabaseDown as error:
@@ -159,6 +161,19 @@ class Storekeeper:
             await waiting.writer.abandon()
         except BlobStoreFailed:
             return  # an orphan, which the sweeper removes
+
+    async def _tell_order(self, waiting: Waiting) -> None:
+        """Says in the journal which version this one replaced: of two workers, the first to write its line need not
+        be the first to commit."""
+        key = parse_key(waiting.writer.key)
+        assert key is not None
+        try:
+            old = await self._table.superseded_by(waiting.row, key.version)
+            if old is not None:
+                line = journal.tombstone("supersede", [key.version, old])
+                await self.context.blobs.sync([], [(waiting.row.study, line)])
+        except (BlobStoreFailed, StorageFull, DatabaseDown):
+            return  # the order of the journal's lines then stands for that of the commits
 
     def _in_background(self, work: object) -> None:
         task = asyncio.ensure_future(work)  # type: ignore[call-overload]

@@ -42,6 +42,12 @@ class Verdict:
     elsewhere: bool
 
 
+_SUPERSEDED = """
+SELECT detail->>'stored' FROM conflict
+ WHERE study_uid = $1 AND kind = 'replaced' AND sop_uid = $2 AND detail->>'arrived' = $3
+"""
+
+
 class BatchRefused(Exception):
     """The catalog takes nothing of a batch, because of one of its rows. `sqlstate` as PostgreSQL gives it."""
 
@@ -98,6 +104,11 @@ class InstanceTable:
             if code:
                 verdicts[at] = Verdict(Stored(code & 7), bool(code & 8))
         return verdicts
+
+    async def superseded_by(self, row: NewInstance, version: str) -> str | None:
+        """The version that `version` of this instance replaced when it was committed."""
+        old: str | None = await self._catalog.fetchval(_SUPERSEDED, row.study, row.sop, version)
+        return old
 
     async def _store_one(self, row: NewInstance) -> bool:
         """The common case by a shorter way; whether it was that case."""
