@@ -18,6 +18,7 @@ from app.blobs import journal
 from app.blobs.base import BlobWriter
 from app.blobs.checksum import Checks
 from app.blobs.keys import make_key, new_version, parse_key
+from app.catalog.engine import Unreached
 from app.catalog.instances import BatchRefused, InstanceTable, NewInstance, Stored, Verdict
 from app.dicom.header import Header, HeaderWarning
 from app.dicom.part10 import HeaderReader
@@ -141,8 +142,12 @@ class Storekeeper:
                     self._in_background(self._tell_order(waiting))
         except BatchRefused as error:
             await self._commit_singly(batch, error)
-        except DatabaseDown as error:
+        except Unreached as error:
             _fail(batch, error)
+            for waiting in batch:
+                self._in_background(self._withdraw(waiting))
+        except DatabaseDown as error:
+            _fail(batch, error)  # perhaps it was committed: the blobs stay, for the sweeper to judge
         finally:
             _fail(batch, DatabaseDown("the commit failed"))  # nobody may wait for ever, whatever went wrong
 

@@ -57,7 +57,7 @@ class Catalog:
             self.busy -= 1
             self._places.release()
             if isinstance(error, _DOWN):
-                raise DatabaseDown("the catalog cannot be reached") from error
+                raise Unreached("the catalog cannot be reached") from error
             raise
 
     def _give(self, connection: Any, error: BaseException | None) -> None:
@@ -123,6 +123,10 @@ class Catalog:
         """Closes every idle connection."""
         while self._idle:
             await self._idle.pop().close()
+
+
+class Unreached(DatabaseDown):
+    """No connection could be had: for certain nothing was done."""
 
 
 class TooSlow(DatabaseDown):

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import concurrent.futures
 import copy
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from app.archive.context import Context
+from app.archive.store import Storekeeper
+from app.blobs.journal import JOURNAL_NAME, entries
+from app.blobs.local import LocalBlobStore
+from app.catalog.engine import Catalog
+from app.dicom.status import Outcome
 from tests.support.archive import RunningArchive
 from tests.support.small_files import data_set, encode, multipart, new_uid, path_of
 
@@ -169,3 +176,19 @@ def test_the_answer_in_xml(archive: RunningArchive) -> None:
     )
     assert response.headers["content-type"] == "application/dicom+xml"
     assert "ReferencedSOPSequence" in response.text
+
+
+def files(folder: Path) -> list[tuple[str, list[str]]]:
+    """Name of each file below `folder`, with the operations that it tells if it is a journal."""
+    found = [path for path in folder.rglob("*") if path.is_file()]
+    return [(path.name, [entry.op for entry in entries(path.read_bytes().splitlines())]) for path in found]
+
+
+async def test_G09_a_store_that_never_reached_the_catalog_leaves_nothing(tmp_path: Path) -> None:
+    keeper = Storekeeper(Context(Catalog("postgresql://nobody@127.0.0.1:1/none"), LocalBlobStore(tmp_path)))
+    reception = await keeper.receive()
+    await reception.write(encode(data_set()))
+    receipt = await reception.finish()
+    await keeper.drain()
+    assert (receipt.outcome, receipt.retry) == (Outcome.DATABASE_DOWN, True)
+    assert files(tmp_path) == [(JOURNAL_NAME, ["publish", "withdraw"])]
