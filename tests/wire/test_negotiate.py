@@ -305,7 +305,7 @@ def test_parsing_is_linear() -> None:
 
 def test_the_refusal_says_what_to_type() -> None:
     error = negotiate.refuse("image/jpeg", [J2K], file_parts(Stored(J2K)), "http://h/x")
-    assert error.extra["stored"] == [f"{J2K} JPEG 2000 (Lossless Only)"]
+    assert error.extra["stored"] == [f"{J2K} JPEG 2000 Image Compression (Lossless Only)"]
     assert error.extra["accept"] == ["image/jpeg"]
     available = error.extra["available"]
     assert available == [f'multipart/related; type="application/dicom"; transfer-syntax={J2K}']
