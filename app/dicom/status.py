@@ -107,8 +107,3 @@ def outcome_of(error: BaseException) -> Outcome:
         if cls in OUTCOME_OF_ERROR:
             return OUTCOME_OF_ERROR[cls]
     return Outcome.BUG
-
-
-def status_of(error: BaseException) -> Status:
-    """The row of an exception's outcome."""
-    return STATUSES[outcome_of(error)]
