@@ -1,0 +1,1 @@
+"""Door: DIMSE peers, spoken to the archive over HTTP only."""
