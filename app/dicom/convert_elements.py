@@ -1,4 +1,4 @@
-"""Data sets in implicit VR or big endian, rewritten as Explicit VR Little Endian while they pass (PS3.5 7, A.1, A.3).
+"""Data sets of one native encoding, rewritten in another while they pass (PS3.5 7, A.1 to A.3).
 
 Sequences and items are written with undefined length, so that nothing has to be known before it came; group lengths,
 which would be wrong, are left out (PS3.5 7.2). A value too long for its VR's 16-bit length is written as UN (PS3.18
@@ -19,19 +19,20 @@ from app.dicom.dictionary import (
 )
 from app.dicom.elements import LONG, SHORT
 from app.dicom.frames import PIXEL_TAGS
-from app.dicom.levels import ENDLESS, IMPLICIT_LE, Encoding
+from app.dicom.levels import ENDLESS, EXPLICIT_LE, IMPLICIT_LE, Encoding
 from app.dicom.limits import DEFAULT, Limits
 from app.dicom.octets import Piece, Swapper, swap_words
 from app.errors import LimitExceeded, Unreadable
 
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_BEGIN_ITEM = b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
-_END_ITEM = b"\xfe\xff\x0d\xe0\0\0\0\0"
-_END_SEQUENCE = b"\xfe\xff\xdd\xe0\0\0\0\0"
 _LITTLE_ITEM = b"\xfe\xff\x00\xe0"
-_SHORT_HEADER = struct.Struct("<HH2sH")
-_LONG_HEADER = struct.Struct("<HH2sHI")
+_SHORT_HEADER = {order: struct.Struct(f"{order}HH2sH").pack for order in "<>"}
+_LONG_HEADER = {order: struct.Struct(f"{order}HH2sHI").pack for order in "<>"}
+_NO_VR_HEADER = {order: struct.Struct(f"{order}HHI").pack for order in "<>"}
+_BEGIN_ITEM = {order: pack(0xFFFE, 0xE000, _UNDEFINED) for order, pack in _NO_VR_HEADER.items()}
+_END_ITEM = {order: pack(0xFFFE, 0xE00D, 0) for order, pack in _NO_VR_HEADER.items()}
+_END_SEQUENCE = {order: pack(0xFFFE, 0xE0DD, 0) for order, pack in _NO_VR_HEADER.items()}
 _SMALL = 4096
 """Values up to this length are taken at once."""
 _LARGE = 64 * 1024
@@ -46,21 +47,32 @@ _WHOLES = {order: struct.Struct(f"{order}I").unpack_from for order in "<>"}
 
 @dataclass(slots=True)
 class _Level:
-    """A data set, item or sequence under way. `end` is absolute; `known` are values that other VRs depend on."""
+    """A data set, item or sequence under way: from `encoding` to `target`. `end` is absolute; `known` are values that
+    other VRs depend on."""
 
     end: int
     encoding: Encoding
+    target: Encoding
     is_sequence: bool = False
     known: dict[int, int] = field(default_factory=dict)
     creators: dict[int, str] = field(default_factory=dict)
 
 
 class Reencoder:
-    """Takes one data set in any portions."""
+    """Takes one data set in any portions. `published_vrs`: private attributes without a VR get the one that is known
+    for them; otherwise they become UN, and sequences among them stay in Implicit VR Little Endian (PS3.5 6.2.2)."""
 
-    def __init__(self, encoding: Encoding, limits: Limits = DEFAULT) -> None:
-        self._levels = [_Level(ENDLESS, encoding)]
+    def __init__(
+        self,
+        encoding: Encoding,
+        limits: Limits = DEFAULT,
+        *,
+        target: Encoding = EXPLICIT_LE,
+        published_vrs: bool = True,
+    ) -> None:
+        self._levels = [_Level(ENDLESS, encoding, target)]
         self._limits = limits
+        self._published_vrs = published_vrs
         self._rest = b""
         self._at = 0
         self._left = 0
@@ -168,8 +180,7 @@ class Reencoder:
         if length == _UNDEFINED or vr == "SQ":
             if vr not in ("SQ", "UN") or tag in PIXEL_TAGS:
                 raise Unreadable("encapsulated values are not converted without a codec")
-            self._enter(ENDLESS if length == _UNDEFINED else self._at + header + length, is_sequence=True)
-            self._joined += _LONG_HEADER.pack(tag >> 16, tag & 0xFFFF, b"SQ", 0, _UNDEFINED)
+            self._begin_sequence(ENDLESS if length == _UNDEFINED else self._at + header + length, tag, vr)
             return start
         if length <= _SMALL and start + length > len(data):
             return -1
@@ -178,7 +189,8 @@ class Reencoder:
         self._drop = not tag & 0xFFFF
         if not self._drop:
             self._write_header(tag, vr, length)
-        word = _WORDS.get(vr, 1) if self._levels[-1].encoding.order == ">" else 1
+        level = self._levels[-1]
+        word = _WORDS.get(vr, 1) if level.encoding.order != level.target.order else 1
         if length > _SMALL:
             self._left = length
             self._swapper = Swapper(word)
@@ -190,20 +202,32 @@ class Reencoder:
         return start + length
 
     def _write_header(self, tag: int, vr: str, length: int) -> None:
-        if vr in SHORT and length <= 0xFFFF:
-            self._joined += _SHORT_HEADER.pack(tag >> 16, tag & 0xFFFF, vr.encode(), length)
+        target = self._levels[-1].target
+        if not target.explicit:
+            self._joined += _NO_VR_HEADER[target.order](tag >> 16, tag & 0xFFFF, length)
+        elif vr in SHORT and length <= 0xFFFF:
+            self._joined += _SHORT_HEADER[target.order](tag >> 16, tag & 0xFFFF, vr.encode(), length)
         else:
             vr = "UN" if vr in SHORT else vr
-            self._joined += _LONG_HEADER.pack(tag >> 16, tag & 0xFFFF, vr.encode(), 0, length)
+            self._joined += _LONG_HEADER[target.order](tag >> 16, tag & 0xFFFF, vr.encode(), 0, length)
 
     # ----------------------------------------------------------------- levels
+
+    def _begin_sequence(self, end: int, tag: int, vr: str) -> None:
+        level = self._levels[-1]
+        stays = vr == "UN" and not self._published_vrs and not level.encoding.explicit and level.target.explicit
+        self._write_header(tag, "UN" if stays else "SQ", _UNDEFINED)
+        self._enter(end, is_sequence=True)
+        if stays:
+            self._levels[-1].target = IMPLICIT_LE
 
     def _enter(self, end: int, *, is_sequence: bool, encoding: Encoding | None = None) -> None:
         if len(self._levels) > 2 * self._limits.sequence_depth:
             raise LimitExceeded("sequence_depth", f"more than {self._limits.sequence_depth} nested sequences")
         if end != ENDLESS and end > self._levels[-1].end:
             raise Unreadable("an item or sequence is longer than what holds it")
-        self._levels.append(_Level(end, encoding or self._levels[-1].encoding, is_sequence))
+        level = self._levels[-1]
+        self._levels.append(_Level(end, encoding or level.encoding, level.target, is_sequence))
 
     def _close_ended(self) -> None:
         """Ends the levels whose length says so."""
@@ -211,7 +235,8 @@ class Reencoder:
             self._close()
 
     def _close(self) -> None:
-        self._joined += _END_SEQUENCE if self._levels.pop().is_sequence else _END_ITEM
+        level = self._levels.pop()
+        self._joined += (_END_SEQUENCE if level.is_sequence else _END_ITEM)[level.target.order]
 
     def _delimiter(self, data: memoryview, pos: int, tag: int, length: int) -> int:
         level = self._levels[-1]
@@ -240,7 +265,7 @@ class Reencoder:
             if not ends and not (letters.isalpha() and letters.isupper()):
                 encoding = Encoding(False, encoding.order)
         self._enter(ENDLESS if length == _UNDEFINED else self._at + 8 + length, is_sequence=False, encoding=encoding)
-        self._joined += _BEGIN_ITEM
+        self._joined += _BEGIN_ITEM[self._levels[-1].target.order]
         return pos + 8
 
     # -------------------------------------------------------------------- VRs
@@ -260,6 +285,8 @@ class Reencoder:
         element = tag & 0xFFFF
         if 0x10 <= element < 0x100:
             return "LO"
+        if not self._published_vrs:
+            return "UN"
         creator = self._levels[-1].creators.get((tag & 0xFFFF0000) | element >> 8, "")
         return self._settled(private_vr(tag, creator)) if creator else "UN"
 
