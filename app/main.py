@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
 from app.archive.context import Context
 from app.archive.store import Storekeeper
@@ -71,28 +72,28 @@ def create_app(settings: Settings, database_url: str = "", metrics: Metrics | No
     app.state.settings = settings
     app.add_exception_handler(FileroomError, faults.answer_fault)
     app.add_exception_handler(HTTPException, faults.answer_router)
+    app.add_exception_handler(Exception, faults.answer_fault)
     routers = [module.router for module in (stow, qido, wado, delete)]
     for router in (*routers, capabilities.router(routers)):
         app.include_router(router, prefix=DICOMWEB_ROOT)
-    app.add_middleware(FrontDoor, owner=app, prefix=DICOMWEB_ROOT, routers=routers)
     app.add_route("/healthz", health.healthz, methods=["GET"])
     app.add_route("/readyz", health.readyz(_checks(context, metrics)), methods=["GET"])
     app.add_route("/docs", ApiPage(app).endpoint, methods=["GET"])
     app.add_route("/metrics", metrics.endpoint, methods=["GET"])
-    _guard(app, settings, context, metrics)
+    hot = FrontDoor(app.inside, owner=app, prefix=DICOMWEB_ROOT, routers=routers)
+    app.entrance = _entrance(hot, app, settings, context, metrics)
     return app
 
 
-def _guard(app: FastAPI, settings: Settings, context: Context, metrics: Metrics) -> None:
-    """What every request passes, from the inside out: who may, how it went, which pages may read it."""
+def _entrance(hot: ASGIApp, app: FastAPI, settings: Settings, context: Context, metrics: Metrics) -> ASGIApp:
+    """What every request passes before `hot`, from the inside out: who may, how it went, which pages may read it."""
     routes = list(iter_route_contexts(app.routes))
     check_routes(routes)
     identity = TokenHolders(context.catalog) if settings.auth == "token" else Everybody()
-    app.add_middleware(Guard, identity=identity, answer=faults.problem, store_body=context.limits.request)
+    guarded = Guard(hot, identity=identity, answer=faults.problem, store_body=context.limits.request)
     paths = frozenset(route.path for route in routes if route.path)
-    app.add_middleware(Observe, metrics=metrics, answer=faults.problem, paths=paths)
-    if settings.cors_origins:
-        app.add_middleware(Cors, origins=settings.cors_origins)
+    observed = Observe(guarded, metrics=metrics, answer=faults.problem, paths=paths)
+    return Cors(observed, origins=settings.cors_origins) if settings.cors_origins else observed
 
 
 def _count(context: Context, metrics: Metrics) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 
 _LETTERS = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ħ": "h", "ı": "i", "ŧ": "t", "ŋ": "n"}
@@ -29,6 +30,7 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFC", text.casefold())
 
 
+@lru_cache(maxsize=1024)
 def search_key(pn: str) -> str:
     """The folded form of a PN value that catalog and queries compare: its groups joined by `=`, spaces collapsed, empty
     components at the end of a group and empty groups at the end dropped."""

@@ -38,5 +38,5 @@ async def answer_router(request: Request, error: Exception) -> Response:
 
 
 async def answer_fault(request: Request, error: Exception) -> Response:
-    """Exception handler for `FileroomError`."""
+    """Exception handler for `FileroomError`, and for what is our bug."""
     return problem(error)
