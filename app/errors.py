@@ -5,6 +5,7 @@ FileroomError
 │   ├── Unreadable              these bytes are not a DICOM data set that we can address
 │   ├── LimitExceeded           over a limit of `app.dicom.limits`; names it
 │   ├── BadRequest              a parameter or header of the request is wrong
+│   ├── IdentifierMismatch      the identifier of a query or retrieve breaks its SOP class (PS3.4 C.4)
 │   ├── WrongStudy              another Study Instance UID than the resource's
 │   ├── ConflictingContent      other content under the same SOP Instance UID, policy `reject`
 │   ├── SOPClassRefused         this SOP class is not accepted
@@ -19,7 +20,8 @@ FileroomError
 │   ├── StorageFull             free space is under the reserve
 │   ├── DatabaseDown            the catalog cannot be reached, or a commit's outcome is unknown
 │   ├── BlobStoreFailed         bytes could not be written, synced or read
-│   └── Overloaded              too much is under way already
+│   ├── Overloaded              too much is under way already
+│   └── ArchiveUnreachable      the bridge has no sensible answer of the archive
 ├── Corrupt                     stored bytes do not match their checksum
 └── CannotStart                 this process cannot run as it is configured; says what to change
 
@@ -58,6 +60,15 @@ class LimitExceeded(Refused):
 
 class BadRequest(Refused):
     """A parameter or header of the request is wrong."""
+
+
+class IdentifierMismatch(Refused):
+    """The identifier breaks the rules of its SOP class (PS3.4 C.4): level or a unique key missing or not known.
+    `offending` are the tags that it is about."""
+
+    def __init__(self, detail: str, *offending: int) -> None:
+        super().__init__(detail, extra={"offending": offending})
+        self.offending = offending
 
 
 class WrongStudy(Refused):
@@ -118,6 +129,10 @@ class BlobStoreFailed(Unavailable):
 
 class Overloaded(Unavailable):
     """Too much work is under way already."""
+
+
+class ArchiveUnreachable(Unavailable):
+    """The archive behind the bridge cannot be reached, is too slow, or gives an answer that makes no sense."""
 
 
 class Corrupt(FileroomError):

@@ -4,7 +4,7 @@ tried again. The HTTP door and the bridge read it; no other module holds a statu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, IntEnum
 from types import MappingProxyType
 
 from app import errors
@@ -21,6 +21,15 @@ class Status:
     title: str
 
 
+class Progress(IntEnum):
+    """DIMSE statuses of C-FIND, C-GET and C-MOVE that are no outcome (PS3.4 C.4.1.1.4, C.4.2.1.5, C.4.3.1.4)."""
+
+    DONE = 0x0000
+    CANCELLED = 0xFE00
+    PENDING = 0xFF00
+    PENDING_WITHOUT_OPTIONAL_KEYS = 0xFF01
+
+
 class Outcome(Enum):
     """What became of one instance, or of one request."""
 
@@ -30,6 +39,7 @@ class Outcome(Enum):
     STORED_ELSEWHERE_TOO = "stored-elsewhere-too"
     CONFLICT = "conflict"
     WRONG_STUDY = "wrong-study"
+    IDENTIFIER_MISMATCH = "identifier-mismatch"
     UNREADABLE = "unreadable"
     OVER_LIMIT = "over-limit"
     BAD_REQUEST = "bad-request"
@@ -45,6 +55,7 @@ class Outcome(Enum):
     DATABASE_DOWN = "database-down"
     BLOB_STORE_FAILED = "blob-store-failed"
     OVERLOADED = "overloaded"
+    ARCHIVE_UNREACHABLE = "archive-unreachable"
     CORRUPT = "corrupt"
     BUG = "bug"
 
@@ -57,6 +68,7 @@ STATUSES = MappingProxyType(
         Outcome.STORED_ELSEWHERE_TOO: Status(202, 0xB007, 0xB007, False, "Stored; the SOP Instance UID is used twice"),
         Outcome.CONFLICT: Status(409, 0x0111, 0xC111, False, "Other content is stored under this SOP Instance UID"),
         Outcome.WRONG_STUDY: Status(409, 0xA900, 0xA900, False, "The instance belongs to another study"),
+        Outcome.IDENTIFIER_MISMATCH: Status(400, 0xA900, 0xA900, False, "The identifier does not match the SOP class"),
         Outcome.UNREADABLE: Status(409, 0xC000, 0xC000, False, "The data set cannot be understood"),
         Outcome.OVER_LIMIT: Status(413, 0xC001, 0xC001, False, "The input is over a limit"),
         Outcome.BAD_REQUEST: Status(400, 0xC002, 0xC002, False, "The request is wrong"),
@@ -72,6 +84,7 @@ STATUSES = MappingProxyType(
         Outcome.DATABASE_DOWN: Status(503, 0xA700, 0xA700, True, "The catalog is not available"),
         Outcome.BLOB_STORE_FAILED: Status(503, 0xA700, 0xA700, True, "The blob store is not available"),
         Outcome.OVERLOADED: Status(503, 0xA700, 0xA700, True, "Too many requests are under way"),
+        Outcome.ARCHIVE_UNREACHABLE: Status(503, 0xA700, 0xA700, True, "The archive cannot be reached"),
         Outcome.CORRUPT: Status(500, 0x0110, 0x0110, False, "The stored bytes do not match their checksum"),
         Outcome.BUG: Status(500, 0x0110, 0x0110, True, "Processing failure"),
     }
@@ -82,6 +95,7 @@ OUTCOME_OF_ERROR: MappingProxyType[type[errors.FileroomError], Outcome] = Mappin
         errors.Unreadable: Outcome.UNREADABLE,
         errors.LimitExceeded: Outcome.OVER_LIMIT,
         errors.BadRequest: Outcome.BAD_REQUEST,
+        errors.IdentifierMismatch: Outcome.IDENTIFIER_MISMATCH,
         errors.WrongStudy: Outcome.WRONG_STUDY,
         errors.ConflictingContent: Outcome.CONFLICT,
         errors.SOPClassRefused: Outcome.SOP_CLASS_REFUSED,
@@ -96,6 +110,7 @@ OUTCOME_OF_ERROR: MappingProxyType[type[errors.FileroomError], Outcome] = Mappin
         errors.DatabaseDown: Outcome.DATABASE_DOWN,
         errors.BlobStoreFailed: Outcome.BLOB_STORE_FAILED,
         errors.Overloaded: Outcome.OVERLOADED,
+        errors.ArchiveUnreachable: Outcome.ARCHIVE_UNREACHABLE,
         errors.Corrupt: Outcome.CORRUPT,
     }
 )

@@ -1,0 +1,81 @@
+"""What an HTTP status of the archive means to the bridge (PS3.18 8.5): an exception of `app.errors`, with the detail of
+its problem document (RFC 9457). `app.dicom.status` makes a DIMSE status of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import orjson
+
+from app.errors import (
+    ArchiveUnreachable,
+    BadRequest,
+    FileroomError,
+    Forbidden,
+    LimitExceeded,
+    NotAcceptable,
+    NotAuthenticated,
+    NotFound,
+    Overloaded,
+    RangeNotSatisfiable,
+    StorageFull,
+    Unreadable,
+    UnsupportedMediaType,
+)
+
+LONGEST_PROBLEM = 64 * 1024
+"""Bytes of an error's document that are read."""
+_ERRORS: Mapping[int, type[FileroomError]] = MappingProxyType(
+    {
+        400: BadRequest,
+        401: NotAuthenticated,
+        403: Forbidden,
+        404: NotFound,
+        406: NotAcceptable,
+        409: Unreadable,
+        410: NotFound,
+        415: UnsupportedMediaType,
+        416: RangeNotSatisfiable,
+        429: Overloaded,
+        503: Overloaded,
+        507: StorageFull,
+    }
+)
+
+
+class ArchiveFailed(FileroomError):
+    """The archive met a fault of its own (500), or refuses in a way that PS3.18 does not know."""
+
+
+def error_of(status: int, headers: Mapping[bytes, bytes], body: bytes) -> FileroomError:
+    """The exception for an answer that is no success. Statuses of gateways and redirections say that there is no
+    archive at this address now."""
+    detail, limit = _problem(headers, body)
+    extra = {"retry_after": _seconds(headers)} if b"retry-after" in headers else None
+    if status == 413:
+        return LimitExceeded(limit or "request", detail or "over a limit of the archive")
+    if status in (502, 504) or 300 <= status < 400 or status < 200:
+        return ArchiveUnreachable(detail or f"the archive answered {status}", extra=extra)
+    return _ERRORS.get(status, ArchiveFailed)(detail or f"the archive answered {status}", extra=extra)
+
+
+def _problem(headers: Mapping[bytes, bytes], body: bytes) -> tuple[str, str]:
+    """`detail` and `limit` of a problem document; both empty when there is none. Only such a document is safe to pass
+    on: what other servers write may quote the data."""
+    if not headers.get(b"content-type", b"").startswith(b"application/problem+json"):
+        return "", ""
+    try:
+        problem = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return "", ""
+    if not isinstance(problem, dict):
+        return "", ""
+    detail, limit = problem.get("detail"), problem.get("limit")
+    return detail if isinstance(detail, str) else "", limit if isinstance(limit, str) else ""
+
+
+def _seconds(headers: Mapping[bytes, bytes]) -> int:
+    """Retry-After in seconds (RFC 9110 10.2.3); 0 for a date."""
+    value = headers[b"retry-after"].strip()
+    return int(value) if value.isdigit() and len(value) < 7 else 0
