@@ -53,6 +53,8 @@ class Behaviour:
     """Answer Bxxx to what was stored with a warning; otherwise 0000."""
     query_levels: tuple[str, ...] = LEVELS
     """C-FIND at other levels answers success without matches."""
+    relational_queries: bool = True
+    """Answer a C-FIND that lacks unique keys of the levels above its own; otherwise A900 (PS3.4 C.4.1.3.1.1)."""
     pending_warning: bool = True
     """Answer FF01 when an optional key was not matched; otherwise always FF00."""
     find_cancel: bool = True
@@ -92,8 +94,8 @@ _DIFFERENCES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         # keys as C-FIND.
         "xpacs": {"retrieve_by_keys": True},
         # Medasys DxServer 7 conformance statement: A765 with an Error Comment; table 7 and 11, non-image classes;
-        # the first proposed transfer syntax; FF01.
-        "dxserver": {"store_out_of_resources": 0xA765, "uncompressed_non_images": True},
+        # the first proposed transfer syntax; FF01; hierarchical queries only.
+        "dxserver": {"store_out_of_resources": 0xA765, "uncompressed_non_images": True, "relational_queries": False},
         # OnePacs Workstation 8 conformance statement: any address; the first explicit syntax, else the default; STORAGE
         # overwrites and warns of nothing; FIND at study level, Cxxx for any failure, never FE00 or FF01; MOVE goes on
         # after a cancel; as SCU one attempt, statuses ignored; PDUs of 116794 bytes.
