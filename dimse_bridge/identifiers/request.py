@@ -180,7 +180,7 @@ class _Reader:
 
     def _vr_of(self, tag: int, length: int) -> str:
         if not tag & 0x10000:
-            vr = _first_vr(tag)
+            vr = first_vr(tag)
         elif 0x10 <= tag & 0xFFFF < 0x100:
             vr = "LO"
         else:
@@ -267,7 +267,7 @@ class _Reader:
 
 
 @lru_cache(maxsize=4096)
-def _first_vr(tag: int) -> str:
+def first_vr(tag: int) -> str:
     """The VR by the data dictionary, the first one where it names several; UN when the tag is not known."""
     return (standard_vr(tag) or "UN").split(" ")[0]
 
