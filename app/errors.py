@@ -6,12 +6,14 @@ FileroomError
 │   ├── LimitExceeded           over a limit of `app.dicom.limits`; names it
 │   ├── BadRequest              a parameter or header of the request is wrong
 │   ├── IdentifierMismatch      the identifier of a query or retrieve breaks its SOP class (PS3.4 C.4)
+│   ├── DataSetMismatch         a stored data set is not what its C-STORE names (PS3.4 B.2.3)
 │   ├── WrongStudy              another Study Instance UID than the resource's
 │   ├── ConflictingContent      other content under the same SOP Instance UID, policy `reject`
 │   ├── SOPClassRefused         this SOP class is not accepted
 │   ├── TransferSyntaxRefused   this transfer syntax is not accepted
 │   ├── UnsupportedMediaType    Content-Type of the request
 │   ├── NotAcceptable           nothing that we have fits the Accept header
+│   ├── Undecodable             the stored pixels are not what their transfer syntax and attributes say
 │   ├── RangeNotSatisfiable     no byte of the range exists
 │   ├── NotAuthenticated        no valid credentials
 │   ├── Forbidden               the principal lacks the right
@@ -23,6 +25,7 @@ FileroomError
 │   ├── Overloaded              too much is under way already
 │   └── ArchiveUnreachable      the bridge has no sensible answer of the archive
 ├── Corrupt                     stored bytes do not match their checksum
+├── DecoderFailed               a decoder crashed, or used up its time or memory; `extra` says which
 └── CannotStart                 this process cannot run as it is configured; says what to change
 
 `app.dicom.status` maps each leaf to HTTP status, failure reason and DIMSE status.
@@ -71,6 +74,10 @@ class IdentifierMismatch(Refused):
         self.offending = offending
 
 
+class DataSetMismatch(Refused):
+    """The data set of a C-STORE is of another SOP class or instance than its command names."""
+
+
 class WrongStudy(Refused):
     """The instance belongs to another study than the resource names."""
 
@@ -93,6 +100,11 @@ class UnsupportedMediaType(Refused):
 
 class NotAcceptable(Refused):
     """Nothing that we have fits the Accept header; `extra` says what is stored and what could be had."""
+
+
+class Undecodable(Refused):
+    """The stored pixels are not what their transfer syntax and attributes say, or no codec reads them; the client can
+    have them as stored."""
 
 
 class RangeNotSatisfiable(Refused):
@@ -137,6 +149,10 @@ class ArchiveUnreachable(Unavailable):
 
 class Corrupt(FileroomError):
     """Stored bytes do not match the checksum taken at ingest."""
+
+
+class DecoderFailed(FileroomError):
+    """A caged decoder crashed, or used up its time or memory; `extra["cause"]` says which."""
 
 
 class CannotStart(FileroomError):

@@ -63,6 +63,7 @@ def create_app(settings: Settings, database_url: str = "", metrics: Metrics | No
         app.state.storekeeper = keeper = Storekeeper(context)
         yield
         await keeper.drain()
+        context.codecs.close()
         await context.catalog.close()
 
     app = Described(

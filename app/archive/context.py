@@ -11,6 +11,7 @@ from app.blobs.base import BlobStore
 from app.catalog.engine import Catalog
 from app.dicom.limits import DEFAULT, Limits
 from app.dicom.status import Outcome
+from app.pixels.codecs import Codecs
 
 
 @dataclass(slots=True)
@@ -30,6 +31,7 @@ class Context:
     max_stores: int = 64
     blank_preamble: bool = False
     spool: Path = Path("spool")
+    codecs: Codecs = field(default_factory=Codecs)
     audit: AuditHook = unrecorded
     count_store: Callable[[Outcome], None] = lambda outcome: None
     count_corrupt: Callable[[], None] = lambda: None

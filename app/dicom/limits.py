@@ -27,6 +27,8 @@ class Limits:
     """Inflated bytes for each deflated byte, once 1 MiB has come out."""
     frames: int = 2_000_000
     """Frames in one instance."""
+    frame_pixels: int = 64 * MIB
+    """Rows times columns of a frame that is decoded."""
     part: int = 4096 * MIB
     """One part of a multipart request."""
     request: int = 16 * 1024 * MIB

@@ -30,6 +30,20 @@ class Progress(IntEnum):
     PENDING_WITHOUT_OPTIONAL_KEYS = 0xFF01
 
 
+class RetrieveStatus(IntEnum):
+    """How a C-GET or C-MOVE ends that did not succeed (PS3.4 Tables C.4-2 and C.4-3)."""
+
+    CANNOT_CALCULATE = 0xA701
+    CANNOT_PERFORM = 0xA702
+    DESTINATION_UNKNOWN = 0xA801
+    WITH_FAILURES = 0xB000
+
+
+def is_warning(status: int) -> bool:
+    """Whether a C-STORE status says that the instance was stored, with a reservation (PS3.7 C.3)."""
+    return status >> 12 == 0xB or status in (0x0001, 0x0107, 0x0116)
+
+
 class Outcome(Enum):
     """What became of one instance, or of one request."""
 
@@ -38,6 +52,7 @@ class Outcome(Enum):
     STORED_WITH_WARNING = "stored-with-warning"
     STORED_ELSEWHERE_TOO = "stored-elsewhere-too"
     CONFLICT = "conflict"
+    DATA_SET_MISMATCH = "data-set-mismatch"
     WRONG_STUDY = "wrong-study"
     IDENTIFIER_MISMATCH = "identifier-mismatch"
     UNREADABLE = "unreadable"
@@ -47,6 +62,7 @@ class Outcome(Enum):
     TRANSFER_SYNTAX_REFUSED = "transfer-syntax-refused"
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type"
     NOT_ACCEPTABLE = "not-acceptable"
+    UNDECODABLE = "undecodable"
     RANGE_NOT_SATISFIABLE = "range-not-satisfiable"
     NOT_AUTHENTICATED = "not-authenticated"
     FORBIDDEN = "forbidden"
@@ -57,6 +73,7 @@ class Outcome(Enum):
     OVERLOADED = "overloaded"
     ARCHIVE_UNREACHABLE = "archive-unreachable"
     CORRUPT = "corrupt"
+    DECODER_FAILED = "decoder-failed"
     BUG = "bug"
 
 
@@ -67,6 +84,7 @@ STATUSES = MappingProxyType(
         Outcome.STORED_WITH_WARNING: Status(202, 0xB007, 0xB007, False, "Stored; the data set breaks the standard"),
         Outcome.STORED_ELSEWHERE_TOO: Status(202, 0xB007, 0xB007, False, "Stored; the SOP Instance UID is used twice"),
         Outcome.CONFLICT: Status(409, 0x0111, 0xC111, False, "Other content is stored under this SOP Instance UID"),
+        Outcome.DATA_SET_MISMATCH: Status(409, 0xA900, 0xA900, False, "The data set is not what the command names"),
         Outcome.WRONG_STUDY: Status(409, 0xA900, 0xA900, False, "The instance belongs to another study"),
         Outcome.IDENTIFIER_MISMATCH: Status(400, 0xA900, 0xA900, False, "The identifier does not match the SOP class"),
         Outcome.UNREADABLE: Status(409, 0xC000, 0xC000, False, "The data set cannot be understood"),
@@ -76,6 +94,7 @@ STATUSES = MappingProxyType(
         Outcome.TRANSFER_SYNTAX_REFUSED: Status(409, 0xC122, 0xC122, False, "The transfer syntax is not accepted"),
         Outcome.UNSUPPORTED_MEDIA_TYPE: Status(415, 0xC122, 0xC122, False, "The media type is not supported"),
         Outcome.NOT_ACCEPTABLE: Status(406, 0xC122, 0xC122, False, "No acceptable representation"),
+        Outcome.UNDECODABLE: Status(406, 0xC000, 0xC000, False, "The stored pixels cannot be decoded"),
         Outcome.RANGE_NOT_SATISFIABLE: Status(416, 0xC002, 0xC002, False, "The range is not satisfiable"),
         Outcome.NOT_AUTHENTICATED: Status(401, 0x0124, 0x0124, False, "Authentication is required"),
         Outcome.FORBIDDEN: Status(403, 0x0124, 0x0124, False, "Not authorised"),
@@ -86,6 +105,7 @@ STATUSES = MappingProxyType(
         Outcome.OVERLOADED: Status(503, 0xA700, 0xA700, True, "Too many requests are under way"),
         Outcome.ARCHIVE_UNREACHABLE: Status(503, 0xA700, 0xA700, True, "The archive cannot be reached"),
         Outcome.CORRUPT: Status(500, 0x0110, 0x0110, False, "The stored bytes do not match their checksum"),
+        Outcome.DECODER_FAILED: Status(500, 0x0110, 0x0110, False, "The decoder crashed or reached its limits"),
         Outcome.BUG: Status(500, 0x0110, 0x0110, True, "Processing failure"),
     }
 )
@@ -96,12 +116,14 @@ OUTCOME_OF_ERROR: MappingProxyType[type[errors.FileroomError], Outcome] = Mappin
         errors.LimitExceeded: Outcome.OVER_LIMIT,
         errors.BadRequest: Outcome.BAD_REQUEST,
         errors.IdentifierMismatch: Outcome.IDENTIFIER_MISMATCH,
+        errors.DataSetMismatch: Outcome.DATA_SET_MISMATCH,
         errors.WrongStudy: Outcome.WRONG_STUDY,
         errors.ConflictingContent: Outcome.CONFLICT,
         errors.SOPClassRefused: Outcome.SOP_CLASS_REFUSED,
         errors.TransferSyntaxRefused: Outcome.TRANSFER_SYNTAX_REFUSED,
         errors.UnsupportedMediaType: Outcome.UNSUPPORTED_MEDIA_TYPE,
         errors.NotAcceptable: Outcome.NOT_ACCEPTABLE,
+        errors.Undecodable: Outcome.UNDECODABLE,
         errors.RangeNotSatisfiable: Outcome.RANGE_NOT_SATISFIABLE,
         errors.NotAuthenticated: Outcome.NOT_AUTHENTICATED,
         errors.Forbidden: Outcome.FORBIDDEN,
@@ -112,6 +134,7 @@ OUTCOME_OF_ERROR: MappingProxyType[type[errors.FileroomError], Outcome] = Mappin
         errors.Overloaded: Outcome.OVERLOADED,
         errors.ArchiveUnreachable: Outcome.ARCHIVE_UNREACHABLE,
         errors.Corrupt: Outcome.CORRUPT,
+        errors.DecoderFailed: Outcome.DECODER_FAILED,
     }
 )
 

@@ -1,0 +1,147 @@
+"""Native frames to encoded ones, inside the cage. Every bit of a lossless frame comes back: unused high bits that hold
+something, such as an overlay (PS3.5 8.1.2), are carried as part of the samples."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from imagecodecs import htj2k_encode, jpeg2k_encode, jpeg8_encode, jpegls_encode, packbits_encode
+from jpeg_ls.CharLS import encode_pixel_data
+from numpy.typing import NDArray
+
+from app.dicom.transfer_syntaxes import ENCAPSULATED_UNCOMPRESSED, EXPLICIT_LE, IMPLICIT_LE, RLE
+from app.errors import NotAcceptable
+from app.pixels.decode import CODEC_ERRORS, Native
+from app.pixels.picture import Picture
+
+Array = NDArray[Any]
+QUALITY = 90
+"""Of lossy JPEG when nothing else is asked."""
+
+_J = "1.2.840.10008.1.2.4."
+_DEFLATED_FRAME = "1.2.840.10008.1.2.8.1"
+_RLE_HEADER = struct.Struct("<16I")
+
+
+def encode(picture: Picture, native: Native, syntax: str, quality: int = 0) -> bytes:
+    """The native frame that `picture` (a decoded one) describes, in transfer syntax `syntax`. Raises `NotAcceptable`
+    for pixels that it cannot hold."""
+    encoder = ENCODERS.get(syntax)
+    if encoder is None:
+        raise NotAcceptable("frames are not encoded in this transfer syntax here")
+    try:
+        return encoder(picture, native, quality)
+    except CODEC_ERRORS as error:
+        raise NotAcceptable("the frame cannot be encoded in this transfer syntax") from error
+
+
+def samples(picture: Picture, native: Native) -> Array:
+    """The frame as (rows, columns) or (rows, columns, samples)."""
+    kind = "i" if picture.pixel_representation else "u"
+    array = np.frombuffer(native, f"<{kind}{picture.bits_allocated // 8}")
+    array = array.reshape(picture.rows, picture.columns, picture.samples_per_pixel)
+    return array if picture.samples_per_pixel > 1 else array[:, :, 0]
+
+
+def precision(picture: Picture, array: Array) -> int:
+    """Bits Stored when the samples need no more, else Bits Allocated."""
+    if picture.bits_stored == picture.bits_allocated or not array.size:
+        return picture.bits_allocated
+    if array.dtype.kind == "u":
+        fits = int(array.max()) < 1 << picture.bits_stored
+    else:
+        half = 1 << picture.bits_stored - 1
+        fits = int(array.min()) >= -half and int(array.max()) < half
+    return picture.bits_stored if fits else picture.bits_allocated
+
+
+def _native(picture: Picture, native: Native, quality: int) -> bytes:
+    return bytes(native)
+
+
+def _run_length(picture: Picture, native: Native, quality: int) -> bytes:
+    """PS3.5 Annex G: rows are packed one by one, the most significant byte of each sample first."""
+    octets = picture.bits_allocated // 8
+    frame = np.frombuffer(native, np.uint8).reshape(picture.rows, picture.columns, picture.samples_per_pixel, octets)
+    segments = []
+    for sample in range(picture.samples_per_pixel):
+        for octet in reversed(range(octets)):
+            packed = bytes(packbits_encode(np.ascontiguousarray(frame[:, :, sample, octet])))
+            segments.append(packed + b"\0" * (len(packed) % 2))
+    offsets = np.cumsum([_RLE_HEADER.size, *map(len, segments[:-1])]).tolist()
+    header = _RLE_HEADER.pack(len(segments), *offsets, *[0] * (15 - len(segments)))
+    return header + b"".join(segments)
+
+
+def _jpeg_baseline(picture: Picture, native: Native, quality: int) -> bytes:
+    array = samples(picture, native)
+    if picture.samples_per_pixel == 1:
+        return bytes(jpeg8_encode(array, level=quality or QUALITY))
+    encoded = jpeg8_encode(array, level=quality or QUALITY, colorspace="RGB", outcolorspace="YCBCR", subsampling="422")
+    return bytes(encoded)
+
+
+def _jpeg_ls(picture: Picture, native: Native, quality: int) -> bytes:
+    """Signed samples are encoded as the unsigned numbers that their bits are."""
+    array = samples(picture, native)
+    bits = precision(picture, array)
+    unsigned = array.view(array.dtype.str.replace("i", "u"))
+    if bits < picture.bits_allocated and picture.pixel_representation:
+        unsigned = unsigned & ((1 << bits) - 1)
+    try:
+        return bytes(
+            encode_pixel_data(
+                unsigned.tobytes(),
+                lossy_error=0,
+                rows=picture.rows,
+                columns=picture.columns,
+                samples_per_pixel=picture.samples_per_pixel,
+                bits_stored=bits,
+                planar_configuration=0,
+            )
+        )
+    except RuntimeError:  # its buffer is too small for a small image of noise
+        return bytes(jpegls_encode(unsigned))
+
+
+def _jpeg_2000(picture: Picture, native: Native, quality: int) -> bytes:
+    array = samples(picture, native)
+    return bytes(
+        jpeg2k_encode(
+            array,
+            level=0,
+            codecformat="j2k",
+            bitspersample=precision(picture, array),
+            reversible=True,
+            mct=picture.photometric_interpretation == "RGB",
+        )
+    )
+
+
+def _high_throughput(picture: Picture, native: Native, quality: int) -> bytes:
+    array = samples(picture, native)
+    return bytes(htj2k_encode(array, reversible=True, rgb=True if picture.samples_per_pixel == 3 else None))
+
+
+def _deflated(picture: Picture, native: Native, quality: int) -> bytes:
+    """PS3.5 8.2.16."""
+    deflater = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return deflater.compress(native) + deflater.flush()
+
+
+ENCODERS: dict[str, Callable[[Picture, Native, int], bytes]] = {
+    EXPLICIT_LE: _native,
+    IMPLICIT_LE: _native,
+    ENCAPSULATED_UNCOMPRESSED: _native,
+    _DEFLATED_FRAME: _deflated,
+    RLE: _run_length,
+    _J + "50": _jpeg_baseline,
+    _J + "80": _jpeg_ls,
+    _J + "90": _jpeg_2000,
+    _J + "201": _high_throughput,
+}
+"""Transfer syntax → what encodes a native frame."""
