@@ -7,15 +7,20 @@ STRICT ?=
 PYTEST_OPTIONS := $(if $(STRICT),--strict-skips)
 # what tests and benchmarks start besides Python: command or library = Debian package
 TOOLS := curl=curl dcmdump=dcmtk dciodvfy=dicom3tools strace=strace xmllint=libxml2-utils fusermount3=fuse3 \
-  libfuse.so.2=libfuse2 ffmpeg=ffmpeg ojph_compress=openjph-tools cjxl=libjxl-tools
+  libfuse.so.2=libfuse2 ffmpeg=ffmpeg ojph_compress=openjph-tools cjxl=libjxl-tools chromium=chromium npm=npm
 BENCH_TOOLS := curl=curl storescu=dcmtk wrk=wrk Orthanc=orthanc nginx=nginx-light
 
-.PHONY: help setup serve test lint bench soak faults openapi corpus tools clean
+VIEWER := $(VENV)/.viewer
+# the viewer is left out where it cannot be had: the archive says so when it starts, and the viewer's tests say why
+TRY_VIEWER := @! command -v npm >/dev/null || $(MAKE) -s --no-print-directory viewer 2>/dev/null || true
+
+.PHONY: help setup serve viewer test lint bench soak faults openapi corpus tools clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make setup    install what serving needs into $(VENV)"
 	@echo "make serve    run the archive: http://127.0.0.1:8080, data in ./data"
+	@echo "make viewer   fetch OHIF from npm and add it, served at /viewer/; serve and test do so where npm is installed"
 	@echo "make test     style, types, import law and the push tier of the tests"
 	@echo "make lint     style, types and import law only"
 	@echo "make openapi  write openapi/, and the settings table of the README, again"
@@ -40,7 +45,15 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 setup: $(VENV)/.serve
 
 serve: $(VENV)/.serve
+	$(TRY_VIEWER)
 	@exec $(BIN)/fileroom serve
+
+$(VIEWER): $(wildcard viewer/*) | $(VENV)/.serve
+	@$(BIN)/python -m viewer.build .viewer
+	@$(INSTALL) --no-deps --force-reinstall ./.viewer
+	@touch $@
+
+viewer: $(VIEWER)
 
 tools:
 	@.ci/tools $(TOOLS)
@@ -55,6 +68,7 @@ lint: $(VENV)/.dev
 	@said=$$($(BIN)/lint-imports --no-logo) || { echo "$$said" >&2; exit 1; }
 
 test: corpus lint
+	$(TRY_VIEWER)
 	@$(BIN)/pytest $(PYTEST_OPTIONS)
 
 openapi: $(VENV)/.dev
@@ -71,5 +85,5 @@ faults: corpus
 	@$(BIN)/python -m tests.reliability.faults
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/testdata/.corpus
+	rm -rf $(VENV) .viewer build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache tests/testdata/.corpus
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

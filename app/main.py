@@ -27,6 +27,9 @@ from app.telemetry import health
 from app.telemetry.metrics import Metrics, line
 from app.telemetry.observe import Observe
 from app.ui.api_page import ApiPage
+from app.ui.viewer import ROOT as VIEWER_ROOT
+from app.ui.viewer import Viewer
+from app.ui.viewer_package import find_package
 
 DICOMWEB_ROOT = "/dicom-web"
 
@@ -80,6 +83,9 @@ def create_app(settings: Settings, database_url: str = "", metrics: Metrics | No
     app.add_route("/healthz", health.healthz, methods=["GET"])
     app.add_route("/readyz", health.readyz(_checks(context, metrics)), methods=["GET"])
     app.add_route("/docs", ApiPage(app).endpoint, methods=["GET"])
+    viewer = Viewer(find_package(settings.viewer), DICOMWEB_ROOT, settings.public_root)
+    for path in (VIEWER_ROOT, f"{VIEWER_ROOT}/{{path:path}}"):
+        app.add_route(path, viewer.endpoint, methods=["GET"])
     app.add_route("/metrics", metrics.endpoint, methods=["GET"])
     hot = FrontDoor(app.inside, owner=app, prefix=DICOMWEB_ROOT, routers=routers)
     app.entrance = _entrance(hot, app, settings, context, metrics)

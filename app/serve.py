@@ -25,6 +25,7 @@ from app.serving.worker import Lifeline, Post, run_worker
 from app.settings import Settings
 from app.telemetry.logging import configure_logging
 from app.telemetry.metrics import Metrics
+from app.ui.viewer_package import HOW_TO_ADD, find_package
 
 log = logging.getLogger("fileroom.serve")
 
@@ -197,6 +198,7 @@ def _welcome(settings: Settings, database: _Database, sockets: list[socket.socke
         "Fileroom is ready.",
         *(f"  DICOMweb  {root}/dicom-web" for root in roots),
         f"  API       {roots[0]}/docs",
+        f"  viewer    {f'{roots[0]}/viewer/' if find_package(settings.viewer) else f'not installed: {HOW_TO_ADD}'}",
         f"  data      {settings.data.resolve()}",
         f"  database  {database.name}",
         f"  access    {access}",

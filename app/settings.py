@@ -71,6 +71,9 @@ class Settings(BaseSettings):
     statement_seconds: float = Field(default=5, gt=0, description="Longest database statement of a search")
     cache_mib: int = Field(default=32, ge=0, description="Metadata answers that one worker keeps in memory, MiB")
     blank_preamble: bool = Field(default=False, description="Send 128 NUL bytes instead of the stored preamble")
+    viewer: str = Field(
+        default="", description="Folder of a viewer that `make viewer` made; empty: the installed one; `none`"
+    )
     site_key: str = Field(
         default="", description="Key of the hash that hides UIDs in logs; empty: made once, in `data`"
     )

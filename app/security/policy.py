@@ -40,7 +40,7 @@ RULES = (
     # about the archive, never about its content
     _rule("GET HEAD", r"/metrics", "read"),
     _rule("GET HEAD", r"/healthz|/readyz", PUBLIC),
-    _rule("GET HEAD", r"/docs|/openapi\.json", PUBLIC),
+    _rule("GET HEAD", r"/docs|/openapi\.json|/viewer(?:/.*)?", PUBLIC),
 )
 
 

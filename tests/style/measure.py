@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-CODE = ("app", "dimse_bridge", "migrations", "openapi")
+CODE = ("app", "dimse_bridge", "migrations", "openapi", "viewer")
 _BRANCHES = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.comprehension, ast.match_case)
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
