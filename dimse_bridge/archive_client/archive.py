@@ -29,6 +29,8 @@ _JUNK = "the archive's answer cannot be understood"
 _REFERENCED, _FAILED, _OTHER_FAILURES = "00081199", "00081198", "0008119A"
 _CLASS, _INSTANCE, _FAILURE, _WARNING, _COMMENT = "00081150", "00081155", "00081197", "00081196", "00000902"
 
+__all__ = ["JSON", "PAGE", "Archive", "Item", "Parameters", "Part", "Receipt"]
+
 Parameters = Sequence[tuple[str, str]]
 Item = dict[str, Any]
 
@@ -176,13 +178,21 @@ class Archive:
     async def get_json(self, path: str, parameters: Parameters = (), accept: str = "application/json") -> Any:
         """The document at `path` below the DICOMweb root, parsed; None for 204. `NotFound` when there is none."""
         query = f"?{urlencode(parameters, quote_via=quote)}" if parameters else ""
-        answer = await self._get(path + query, accept, _LONGEST_PAGE)
+        document = await self._document(path + query, accept, "")
+        return document and document[1]
+
+    async def get_changed(self, path: str, etag: str) -> tuple[str, Any] | None:
+        """ETag and document at `path`; None when it is still the one that `etag` (empty: none) names."""
+        return await self._document(path, "application/json", f"If-None-Match: {etag}\r\n" if etag else "")
+
+    async def _document(self, target: str, accept: str, lines: str) -> tuple[str, Any] | None:
+        answer = await self._get(target, accept, _LONGEST_PAGE, lines)
         body = await answer.read(_LONGEST_PAGE)
-        if answer.status == 204:
+        if answer.status in (204, 304):
             return None
         if answer.status != 200:
             raise error_of(answer.status, answer.headers, body)
-        return _parsed(body)
+        return answer.headers.get(b"etag", b"").decode("latin-1"), _parsed(body)
 
     # ---------------------------------------------------------------- Retrieve (PS3.18 10.4)
 
@@ -208,8 +218,8 @@ class Archive:
         start = f"{method} {self._path}{target} HTTP/1.1\r\n".encode("ascii")
         return start + self._lines + lines.encode("latin-1")
 
-    async def _get(self, target: str, accept: str, gather: int) -> Answer:
-        return await self._pool.send(self._head("GET", target, f"Accept: {accept}\r\n\r\n"), (), gather)
+    async def _get(self, target: str, accept: str, gather: int, lines: str = "") -> Answer:
+        return await self._pool.send(self._head("GET", target, f"Accept: {accept}\r\n{lines}\r\n"), (), gather)
 
 
 def _parsed(body: bytes) -> Any:
