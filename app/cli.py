@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from app.errors import CannotStart, FileroomError
 from app.settings import PREFIX, Settings, unknown_variables
+from dimse_bridge.settings import Settings as BridgeSettings
 
 # Command → (its module in app.commands, what it does). A module is imported when its command is typed.
 COMMANDS = {
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _settings() -> Settings:
-    for name in unknown_variables(os.environ):
+    for name in unknown_variables(os.environ, BridgeSettings.model_fields):
         print(f"fileroom: {name} is no setting and is ignored", file=sys.stderr)
     try:
         return Settings()

@@ -14,11 +14,12 @@ from app.archive.context import Context
 from app.archive.store import Storekeeper
 from app.blobs.local import LocalBlobStore
 from app.catalog.engine import Catalog
-from app.dicomweb import capabilities, delete, faults, qido, stow, wado
+from app.dicomweb import capabilities, delete, faults, peers, qido, stow, wado
 from app.dicomweb.cors import Cors
 from app.dicomweb.description import Described
 from app.dicomweb.front_door import FrontDoor
 from app.errors import BlobStoreFailed, FileroomError
+from app.security.asserted import AssertedPeers
 from app.security.guard import Guard
 from app.security.identity import Everybody, TokenHolders
 from app.security.policy import check_routes
@@ -80,6 +81,7 @@ def create_app(settings: Settings, database_url: str = "", metrics: Metrics | No
     routers = [module.router for module in (stow, qido, wado, delete)]
     for router in (*routers, capabilities.router(routers)):
         app.include_router(router, prefix=DICOMWEB_ROOT)
+    app.include_router(peers.router)
     app.add_route("/healthz", health.healthz, methods=["GET"])
     app.add_route("/readyz", health.readyz(_checks(context, metrics)), methods=["GET"])
     app.add_route("/docs", ApiPage(app).endpoint, methods=["GET"])
@@ -97,7 +99,8 @@ def _entrance(hot: ASGIApp, app: FastAPI, settings: Settings, context: Context, 
     routes = list(iter_route_contexts(app.routes))
     check_routes(routes)
     identity = TokenHolders(context.catalog) if settings.auth == "token" else Everybody()
-    guarded = Guard(hot, identity=identity, answer=faults.problem, store_body=context.limits.request)
+    asserted = AssertedPeers(context.catalog, admits_unknown=settings.admits_unknown_peers)
+    guarded = Guard(hot, identity=identity, peers=asserted, answer=faults.problem, store_body=context.limits.request)
     paths = frozenset(route.path for route in routes if route.path)
     observed = Observe(guarded, metrics=metrics, answer=faults.problem, paths=paths)
     return Cors(observed, origins=settings.cors_origins) if settings.cors_origins else observed

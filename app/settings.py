@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import (
@@ -19,6 +19,8 @@ from pydantic_settings import (
 
 PREFIX = "FILEROOM_"
 CONFIG_VARIABLE = "FILEROOM_CONFIG"
+BRIDGE_PREFIXES = ("aet", "archive_", "dimse_")
+"""How the settings begin that only the bridge knows (`dimse_bridge.settings`)."""
 
 
 class Settings(BaseSettings):
@@ -43,6 +45,10 @@ class Settings(BaseSettings):
     trust_forwarded: bool = Field(default=False, description="Believe Forwarded and X-Forwarded-* of requests")
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Origins that may call us, or `*`"
+    )
+    unknown_peers: Literal["auto", "admit", "reject"] = Field(
+        default="auto",
+        description="Calling AE titles that are not registered; `auto`: admitted when only this machine can call",
     )
     duplicate_policy: Literal["replace", "keep", "reject"] = Field(
         default="replace", description="Other content under a stored SOP Instance UID"
@@ -100,7 +106,7 @@ class Settings(BaseSettings):
             return (init_settings, env_settings)
         if not Path(config).is_file():
             raise ValueError(f"{CONFIG_VARIABLE}: there is no file {config}")
-        return (init_settings, env_settings, TomlConfigSettingsSource(settings_cls, Path(config)))
+        return (init_settings, env_settings, _File(settings_cls, Path(config)))
 
     @field_validator("cors_origins", mode="before")
     @classmethod
@@ -116,6 +122,11 @@ class Settings(BaseSettings):
         return value.replace("postgres://", "postgresql://", 1)
 
     @property
+    def admits_unknown_peers(self) -> bool:
+        """Whether a bridge may ask on behalf of a calling AE title that nobody registered."""
+        return self.unknown_peers == "admit" or (self.unknown_peers == "auto" and self.auth == "none")
+
+    @property
     def blobs_folder(self) -> Path:
         """Folder of the local blob store."""
         return Path(self.blobs_url) if self.blobs_url else self.data / "blobs"
@@ -126,7 +137,15 @@ class Settings(BaseSettings):
         return self.workers or max(1, min(os.cpu_count() or 1, 8))
 
 
-def unknown_variables(environment: Iterable[str]) -> list[str]:
-    """Names of the environment that look like settings and are none, such as misspelt ones."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG_VARIABLE}
+class _File(TomlConfigSettingsSource):
+    """The file without what the bridge reads, whose settings refuse names that they do not know."""
+
+    def __call__(self) -> dict[str, Any]:
+        return {name: value for name, value in super().__call__().items() if not name.startswith(BRIDGE_PREFIXES)}
+
+
+def unknown_variables(environment: Iterable[str], bridge: Iterable[str]) -> list[str]:
+    """Names of the environment that look like settings and are none, such as misspelt ones; `bridge` are the names of
+    the bridge's settings."""
+    known = {PREFIX + name.upper() for name in (*Settings.model_fields, *bridge)} | {CONFIG_VARIABLE}
     return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)

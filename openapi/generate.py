@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from app.main import create_app  # noqa: E402 - found through the line above
 from app.settings import Settings  # noqa: E402
+from dimse_bridge.settings import Settings as BridgeSettings  # noqa: E402
 from openapi.conformance import conformance, table  # noqa: E402
 
 README = ROOT / "README.md"
@@ -31,9 +32,9 @@ def openapi() -> dict[str, Any]:
 
 
 def settings_table() -> str:
-    """Every setting with its default and what it means, from `app/settings.py`."""
+    """Every setting with its default and what it means, from the settings of archive and bridge."""
     rows = []
-    for name, field in sorted(Settings.model_fields.items()):
+    for name, field in sorted((BridgeSettings.model_fields | Settings.model_fields).items()):
         default = field.default
         shown = f"{default:g}" if isinstance(default, float) else "" if default in ("", ()) else str(default)
         shown = shown.lower() if isinstance(default, bool) else shown

@@ -49,6 +49,7 @@ class Waiting:
 
     writer: BlobWriter
     row: NewInstance
+    policy: str
     done: asyncio.Future[Verdict]
 
 
@@ -78,9 +79,9 @@ class Storekeeper:
         if self._free < self.context.reserve_bytes:
             raise StorageFull("free space is under the reserve; nothing was stored")
 
-    async def receive(self, study: str | None = None) -> Reception:
+    async def receive(self, study: str | None = None, policy: str = "") -> Reception:
         """A place for one instance; waits while too many are under way, and raises `Overloaded` when that lasts.
-        `study` is the resource's, if it names one."""
+        `study` is the resource's, if it names one; `policy` the sender's for other content, if it has one."""
         if self._places.locked():
             try:
                 async with asyncio.timeout(PLACE_SECONDS):
@@ -89,17 +90,17 @@ class Storekeeper:
                 raise Overloaded("too many instances are being stored") from error
         else:
             await self._places.acquire()
-        return Reception(self, study)
+        return Reception(self, study, policy or self.context.duplicate_policy)
 
     def leave(self) -> None:
         """Frees the place of a reception that has ended."""
         self._places.release()
 
-    async def publish(self, writer: BlobWriter, row: NewInstance, line: bytes) -> Verdict:
+    async def publish(self, writer: BlobWriter, row: NewInstance, line: bytes, policy: str) -> Verdict:
         """Syncs and commits one closed blob; its verdict once that is durable and visible."""
         await self.context.blobs.sync([writer], [(row.study, line)])
         hit(Failpoint.STORE_SYNCED)
-        waiting = Waiting(writer, row, asyncio.get_running_loop().create_future())
+        waiting = Waiting(writer, row, policy, asyncio.get_running_loop().create_future())
         self._to_commit.append(waiting)
         if not self._committing:
             await self._commit_next()
@@ -117,13 +118,15 @@ class Storekeeper:
                 self._in_background(self._commit_next())
 
     def _take_distinct(self) -> list[Waiting]:
-        """All that wait, but each instance once: a twin goes into the next transaction and meets the first there."""
+        """All that wait, but each instance once: a twin goes into the next transaction and meets the first there. So
+        does what comes under another policy than the first."""
         taken: dict[tuple[str, str, str], Waiting] = {}
         later = []
+        policy = self._to_commit[0].policy
         for waiting in self._to_commit:
             row = waiting.row
             identity = (row.study, row.series, row.sop)
-            if identity in taken:
+            if identity in taken or waiting.policy != policy:
                 later.append(waiting)
             else:
                 taken[identity] = waiting
@@ -133,7 +136,7 @@ class Storekeeper:
     async def _commit(self, batch: list[Waiting]) -> None:
         hit(Failpoint.STORE_COMMITTING)
         try:
-            verdicts = await self._table.commit([w.row for w in batch], self.context.duplicate_policy)
+            verdicts = await self._table.commit([w.row for w in batch], batch[0].policy)
             hit(Failpoint.STORE_COMMITTED)
             for waiting, verdict in zip(batch, verdicts, strict=True):
                 waiting.done.set_result(verdict)
@@ -201,9 +204,10 @@ def _fail(batch: list[Waiting], error: FileroomError) -> None:
 class Reception:
     """One instance while its bytes come in. `write` each chunk, then `finish`, or `abandon`."""
 
-    def __init__(self, keeper: Storekeeper, study: str | None) -> None:
+    def __init__(self, keeper: Storekeeper, study: str | None, policy: str) -> None:
         self._keeper = keeper
         self._study = study
+        self._policy = policy
         self._reader = HeaderReader(keeper.context.limits)
         self._checks = Checks()
         self._writer: BlobWriter | None = None
@@ -272,9 +276,8 @@ class Reception:
         hit(Failpoint.STORE_WRITTEN)
         digests, checks = self._checks.finish()
         row = make_row(header, self._version, self.length, digests, checks)
-        policy = self._keeper.context.duplicate_policy
-        line = journal.publish(self._writer.key, self.length, header, digests, policy)
-        verdict = await self._keeper.publish(self._writer, row, line)
+        line = journal.publish(self._writer.key, self.length, header, digests, self._policy)
+        verdict = await self._keeper.publish(self._writer, row, line, self._policy)
         return _receipt(header, verdict)
 
     async def _failed(self, error: FileroomError) -> Receipt:

@@ -271,3 +271,13 @@ class Token(SQLModel, table=True):
     created_at: datetime = _moment("created_at")
     last_used_at: datetime | None = _maybe("last_used_at", DateTime(timezone=True))
     revoked_at: datetime | None = _maybe("revoked_at", DateTime(timezone=True))
+
+
+class Peer(SQLModel, table=True):
+    """A DIMSE peer."""
+
+    __tablename__ = "peer"
+
+    aet: str = Field(sa_column=Column("aet", _BYTES, primary_key=True))
+    description: dict[str, Any] = _column("json", JSONB(), comment="what app.dicom.peer.Peer.from_json reads")
+    updated_at: datetime = _moment("updated_at")

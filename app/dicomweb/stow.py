@@ -14,7 +14,7 @@ from app.dicom.status import STATUSES, Outcome, outcome_of
 from app.dicom.uid import require_uid
 from app.dicomweb import routes, stow_answer, stow_metadata
 from app.dicomweb.multipart import ContentType, MultipartReader, boundary_of, parse_content_type
-from app.dicomweb.stow_body import Disconnected, body_chunks
+from app.dicomweb.stow_body import Disconnected, body_chunks, policy_of
 from app.errors import BadRequest, FileroomError, UnsupportedMediaType
 from app.failpoints import Failpoint, hit
 
@@ -64,7 +64,7 @@ def _content_type(request: Request) -> ContentType:
 
 
 async def _store_single(request: Request, keeper: Storekeeper, study: str | None) -> Receipt:
-    reception = await keeper.receive(study)
+    reception = await keeper.receive(study, policy_of(request))
     try:
         async for chunk in body_chunks(request, keeper.context.limits):
             await reception.write(chunk)
@@ -77,9 +77,10 @@ async def _store_single(request: Request, keeper: Storekeeper, study: str | None
 class PartsStore:
     """The parts of one multipart request on their way into the archive; they end in their own time."""
 
-    def __init__(self, keeper: Storekeeper, study: str | None) -> None:
+    def __init__(self, keeper: Storekeeper, study: str | None, policy: str) -> None:
         self._keeper = keeper
         self._study = study
+        self._policy = policy
         self._open: Reception | None = None
         self._refused: Receipt | None = None
         self._endings: list[asyncio.Task[Receipt] | Receipt] = []
@@ -88,7 +89,7 @@ class PartsStore:
         """A part begins; one that is not DICOM is passed over with a receipt that says so."""
         given = headers.get(b"content-type", DICOM.encode()).decode("latin-1")
         if parse_content_type(given).type == DICOM:
-            self._open = await self._keeper.receive(self._study)
+            self._open = await self._keeper.receive(self._study, self._policy)
         else:
             self._refused = Receipt(Outcome.UNSUPPORTED_MEDIA_TYPE, comment=f"a part is not {DICOM}")
 
@@ -136,7 +137,7 @@ async def _store_parts(
 ) -> list[Receipt]:
     limits = keeper.context.limits
     reader = MultipartReader(boundary_of(content_type), limits)
-    parts = PartsStore(keeper, study)
+    parts = PartsStore(keeper, study, policy_of(request))
     failure: FileroomError | None = None
     try:
         async for chunk in body_chunks(request, limits):

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from fastapi import Request
 
 from app.dicom.limits import Limits
+from app.dicom.peer import Peer
 from app.errors import LimitExceeded
 
 
@@ -30,3 +31,10 @@ async def body_chunks(request: Request, limits: Limits) -> AsyncIterator[bytes]:
             yield chunk
         if not message.get("more_body"):
             return
+
+
+def policy_of(request: Request) -> str:
+    """What the peer on whose behalf a bridge stores wants done with other content under a stored SOP Instance UID;
+    empty: what is done with everybody's."""
+    peer: Peer | None = request.scope.get("peer")
+    return "" if peer is None else peer.behaviour.duplicate_policy

@@ -13,7 +13,7 @@ from app.archive.store import Storekeeper
 from app.dicom.status import outcome_of
 from app.dicomweb import addresses
 from app.dicomweb.multipart import ContentType, MultipartReader, boundary_of, parse_content_type
-from app.dicomweb.stow_body import body_chunks
+from app.dicomweb.stow_body import body_chunks, policy_of
 from app.errors import FileroomError
 
 _BULK = "application/octet-stream"
@@ -39,7 +39,7 @@ async def store_metadata(
         instances = assembly.instances()
         receipts = []
         while (assembled := await asyncio.to_thread(next, instances, None)) is not None:
-            receipts.append(await _store(keeper, study, assembled))
+            receipts.append(await _store(keeper, study, policy_of(request), assembled))
         return receipts
     finally:
         await asyncio.to_thread(assembly.close)
@@ -50,10 +50,10 @@ def _begin(assembly: Assembly, headers: dict[bytes, bytes]) -> None:
     assembly.part(media.type, media.params, headers.get(b"content-location", b"").decode("latin-1"))
 
 
-async def _store(keeper: Storekeeper, study: str | None, assembled: Assembled) -> Receipt:
+async def _store(keeper: Storekeeper, study: str | None, policy: str, assembled: Assembled) -> Receipt:
     if isinstance(assembled.content, FileroomError):
         return _refused(assembled, assembled.content)
-    reception = await keeper.receive(study)
+    reception = await keeper.receive(study, policy)
     try:
         while (chunk := await asyncio.to_thread(_next, assembled.content)) is not None:
             await reception.write(chunk)

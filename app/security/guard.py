@@ -9,8 +9,9 @@ from typing import Protocol
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import BadRequest, FileroomError, Forbidden, LimitExceeded, UnsupportedMediaType
+from app.security.asserted import AssertedPeers, Assertion, assertion_of
 from app.security.identity import Principal
-from app.security.policy import PUBLIC, Rule, rule_for
+from app.security.policy import BRIDGE, PUBLIC, Rule, peer_may, rule_for
 
 SMALL_BODY = 1 << 20
 """Bytes of a request's body anywhere but at Store."""
@@ -26,15 +27,23 @@ class Identify(Protocol):
 
 
 class Guard:
-    """Lets a request through with `scope["principal"]`, or answers with what `answer` makes of the error.
+    """Lets a request through with `scope["principal"]`, and for an asserted peer with `scope["peer"]` and
+    `scope["association"]`; or answers with what `answer` makes of the error.
 
     `store_body` is the longest body at Store, in bytes."""
 
     def __init__(
-        self, app: ASGIApp, *, identity: Identify, answer: Callable[[FileroomError], ASGIApp], store_body: int
+        self,
+        app: ASGIApp,
+        *,
+        identity: Identify,
+        peers: AssertedPeers,
+        answer: Callable[[FileroomError], ASGIApp],
+        store_body: int,
     ) -> None:
         self._app = app
         self._identity = identity
+        self._peers = peers
         self._answer = answer
         self._store_body = store_body
 
@@ -60,10 +69,24 @@ class Guard:
         is behind it, or the archive would not have started."""
         if rule is not None and rule.scope == PUBLIC:
             return "anonymous"
-        principal = await self._identity.identify(scope["headers"])
-        if rule is not None and rule.scope not in principal.scopes:
+        headers = scope["headers"]
+        principal = await self._identity.identify(headers)
+        assertion = assertion_of(headers)
+        if assertion is not None:
+            await self._narrow(principal, assertion, rule, scope)
+        elif rule is not None and not rule.opens_for(principal.scopes):
             raise Forbidden(f"the token lacks the scope `{rule.scope}`")
         return principal.name
+
+    async def _narrow(self, principal: Principal, assertion: Assertion, rule: Rule | None, scope: Scope) -> None:
+        """Lets a bridge do what the peer that called it may, and nothing else."""
+        if BRIDGE not in principal.scopes:
+            raise Forbidden(f"the token lacks the scope `{BRIDGE}`, which asserting a calling AE title needs")
+        peer = await self._peers.find(assertion)
+        if rule is not None and not peer_may(peer.may, scope["method"], scope["path"]):
+            raise Forbidden("the peer may not do this")
+        scope["peer"] = peer
+        scope["association"] = assertion.association
 
 
 def _limited(scope: Scope, receive: Receive, limit: int) -> Receive:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from app.catalog import tokens
 from app.catalog.engine import Catalog
 from app.errors import NotAuthenticated
+from app.security.policy import SCOPES
 
 PREFIX = "frm_"
 CACHE_SECONDS = 4.0
@@ -88,7 +89,7 @@ class TokenHolders:
 class Everybody:
     """Without authentication: whoever reaches us may do all. `app.serve` listens on loopback only then."""
 
-    _local = Principal("local", frozenset({"read", "write", "delete", "admin"}))
+    _local = Principal("local", frozenset(SCOPES))
 
     async def identify(self, headers: Iterable[tuple[bytes, bytes]]) -> Principal:
         """The local user."""

@@ -4,29 +4,37 @@ route that no row names keeps the archive from starting."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from app.errors import CannotStart
 
-SCOPES = ("read", "write", "delete", "admin")
+BRIDGE = "bridge"
+"""Scope of a DIMSE bridge: it may read the peers, and ask for a peer what the peer may (`PEER_RULES`)."""
+SCOPES = ("read", "write", "delete", "admin", BRIDGE)
 PUBLIC = ""
 _STUDY_LEVELS = r"(?:/series/[^/]+(?:/instances/[^/]+)?)?"
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`scope` is PUBLIC for what needs no credentials. `stores`: a body may be as long as Store allows."""
+    """`scope` is PUBLIC for what needs no credentials. `stores`: a body may be as long as Store allows. `bridge`: a
+    bridge may too, in its own name."""
 
     methods: frozenset[str]
     path: re.Pattern[str]
     scope: str
     stores: bool = False
+    bridge: bool = False
+
+    def opens_for(self, scopes: frozenset[str]) -> bool:
+        """Whether a principal with these scopes may."""
+        return self.scope in scopes or (self.bridge and BRIDGE in scopes)
 
 
-def _rule(methods: str, path: str, scope: str, *, stores: bool = False) -> Rule:
-    return Rule(frozenset(methods.split()), re.compile(path), scope, stores)
+def _rule(methods: str, path: str, scope: str, *, stores: bool = False, bridge: bool = False) -> Rule:
+    return Rule(frozenset(methods.split()), re.compile(path), scope, stores, bridge)
 
 
 RULES = (
@@ -37,11 +45,32 @@ RULES = (
     # ours
     _rule("DELETE", rf"/dicom-web/studies/[^/]+{_STUDY_LEVELS}", "delete"),
     _rule("POST", r"/dicom-web/deletions/[^/]+/undo", "delete"),
+    _rule("GET HEAD", r"/peers(?:/.+)?", "admin", bridge=True),
+    _rule("PUT DELETE", r"/peers/.+", "admin"),
     # about the archive, never about its content
     _rule("GET HEAD", r"/metrics", "read"),
     _rule("GET HEAD", r"/healthz|/readyz", PUBLIC),
     _rule("GET HEAD", r"/docs|/openapi\.json|/viewer(?:/.*)?", PUBLIC),
 )
+
+_LEVELS = r"(?:studies|series|instances|patients)"
+_BELOW = r"studies/[^/]+/(?:series/[^/]+/instances|series|instances)"
+PEER_RULES = (
+    # methods, path, services of `app.dicom.peer` of which the peer must have one
+    (frozenset({"POST"}), re.compile(r"/dicom-web/studies(?:/[^/]+)?"), frozenset({"store"})),
+    # C-GET and C-MOVE expand their identifiers by searches
+    (frozenset({"GET"}), re.compile(rf"/dicom-web/(?:{_LEVELS}|{_BELOW})"), frozenset({"find", "get", "move"})),
+    (frozenset({"GET"}), re.compile(r"/dicom-web/studies/.+"), frozenset({"get", "move"})),
+)
+"""What a bridge may ask for on behalf of a peer; what no row names is denied."""
+
+
+def peer_may(services: Collection[str], method: str, path: str) -> bool:
+    """Whether a peer that may use these services may be given this."""
+    for methods, pattern, needed in PEER_RULES:
+        if method in methods and pattern.fullmatch(path):
+            return not needed.isdisjoint(services)
+    return False
 
 
 def rule_for(method: str, path: str) -> Rule | None:

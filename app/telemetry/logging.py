@@ -16,14 +16,16 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from app.errors import FileroomError
-from app.settings import Settings
 
 FIELDS = frozenset(
     {"method", "route", "status", "milliseconds", "outcome", "principal", "study", "series", "instance", "bytes"}
+    | {"association", "peer", "called", "address", "service", "count", "failed", "reason", "sop_class", "syntax"}
 )
-"""What `extra={"fields": {...}}` may hold. `study`, `series` and `instance` are UIDs and leave hashed."""
+"""What `extra={"fields": {...}}` may hold. `study`, `series` and `instance` are UIDs and leave hashed; `sop_class` and
+`syntax` are names that the standard gave."""
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -34,7 +36,27 @@ _TRUSTED_LOGGERS = frozenset({"uvicorn.error"})
 _QUIET_LOGGERS = {"uvicorn.error": logging.ERROR, "pydicom": logging.ERROR, "py.warnings": logging.ERROR}
 
 
-def configure_logging(settings: Settings) -> None:
+class LogSettings(Protocol):
+    """What logging needs of the settings of the archive or of the bridge."""
+
+    @property
+    def log_format(self) -> str:
+        """`text` or `json`."""
+
+    @property
+    def log_level(self) -> str:
+        """Least severe line to log."""
+
+    @property
+    def site_key(self) -> str:
+        """Key of the hash that hides UIDs; empty: the one in `data`."""
+
+    @property
+    def data(self) -> Path:
+        """Folder where the key is kept."""
+
+
+def configure_logging(settings: LogSettings) -> None:
     """Sends every log line of this process, and its warnings and uncaught exceptions, to stderr in our form."""
     handler = logging.StreamHandler(sys.stderr)
     form = _JsonLines if settings.log_format == "json" else _TextLines
@@ -49,7 +71,7 @@ def configure_logging(settings: Settings) -> None:
     sys.excepthook = _log_uncaught
 
 
-def site_key(settings: Settings) -> bytes:
+def site_key(settings: LogSettings) -> bytes:
     """The key that hides UIDs: the setting, or one that is made once and kept in the data folder."""
     if settings.site_key:
         return hashlib.sha256(settings.site_key.encode()).digest()

@@ -148,5 +148,8 @@ class _Exchange:
 def _fields(scope: Scope, route: str, exchange: _Exchange, seconds: float) -> dict[str, object]:
     parameters = scope.get("path_params", {})
     uids = {name: parameters[name] for name in ("study", "series", "instance") if name in parameters}
-    facts = {"method": scope["method"], "route": route, "status": exchange.status}
-    return facts | {"milliseconds": round(seconds * 1000, 2), "principal": scope.get("principal", "")} | uids
+    facts: dict[str, object] = {"method": scope["method"], "route": route, "status": exchange.status}
+    facts |= {"milliseconds": round(seconds * 1000, 2), "principal": scope.get("principal", "")}
+    if "association" in scope:  # asked for by a bridge, in whose log the same association has a line
+        facts |= {"association": scope["association"], "peer": scope["peer"].ae_title}
+    return facts | uids
