@@ -32,7 +32,7 @@ _ROOTS: Mapping[str, tuple[Level, ...]] = MappingProxyType(
 """Patient Root, Study Root, and the retired Patient/Study Only: what the UIDs of their three services begin with."""
 _DEPTH: Mapping[str, int] = MappingProxyType({"PATIENT": 0, "STUDY": 1, "SERIES": 2, "IMAGE": 3})
 _SOP_CLASS = 0x00080016
-_PATIENT_COUNTS = frozenset({0x00201200, 0x00201202, 0x00201204})
+PATIENT_COUNTS = frozenset({0x00201200, 0x00201202, 0x00201204})
 """Number of Patient Related Studies, Series, Instances: answered at PATIENT level only."""
 _OF_THE_QUERY = frozenset({SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL, 0x00080053, RETRIEVE_AE_TITLE})
 """What is about the query and not about what is found."""
@@ -90,7 +90,7 @@ def is_supported(key: Key, level: Level) -> bool:
     if key.tag in _OF_THE_QUERY or key.tag == INSTANCE_AVAILABILITY or level == "IMAGE":
         return True
     if level == "PATIENT":
-        return key.tag in _PATIENT_COUNTS or level_of_key(key) == "PATIENT"
+        return key.tag in PATIENT_COUNTS or level_of_key(key) == "PATIENT"
     return key.tag == _SOP_CLASS or _DEPTH[level_of_key(key)] <= (2 if level == "STUDY" else _DEPTH[level])
 
 
@@ -113,13 +113,14 @@ def to_search(identifier: Identifier, model: str, behaviour: Behaviour = STANDAR
         path += f"/series/{series}"
         named.add(SERIES_UID)
     resource = {"PATIENT": "/patients" if patients else "/studies", "STUDY": "/studies", "SERIES": "/series"}
-    return Search(path + resource.get(level, "/instances"), tuple(_parameters(identifier, level, frozenset(named))))
+    left_out = named | (PATIENT_COUNTS if not patients else set())
+    return Search(path + resource.get(level, "/instances"), tuple(_parameters(identifier, level, left_out)))
 
 
-def _parameters(identifier: Identifier, level: Level, named: frozenset[int]) -> Iterator[tuple[str, str]]:
+def _parameters(identifier: Identifier, level: Level, left_out: set[int]) -> Iterator[tuple[str, str]]:
     fields = []
     for key in identifier.keys:
-        if key.tag in _OF_THE_QUERY or key.tag in named:
+        if key.tag in _OF_THE_QUERY or key.tag in left_out:
             continue
         conditions = list(_conditions(key, f"{key.tag:08X}")) if _is_matched(key, level) else []
         yield from conditions
