@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from app.archive.context import Context
+from app.archive.derived_cache import DerivedCache
 from app.archive.store import Storekeeper
 from app.blobs.local import LocalBlobStore
 from app.catalog.engine import Catalog
@@ -52,6 +53,7 @@ def make_context(settings: Settings, database_url: str) -> Context:
         max_stores=settings.max_stores,
         blank_preamble=settings.blank_preamble,
         spool=spool,
+        derived=DerivedCache(settings.data / "derived", settings.derived_mib << 20),
     )
 
 

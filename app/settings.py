@@ -76,6 +76,9 @@ class Settings(BaseSettings):
     shutdown_seconds: float = Field(default=20, gt=0, description="Seconds that requests under way get at SIGTERM")
     statement_seconds: float = Field(default=5, gt=0, description="Longest database statement of a search")
     cache_mib: int = Field(default=32, ge=0, description="Metadata answers that one worker keeps in memory, MiB")
+    derived_mib: int = Field(
+        default=1024, ge=0, description="Transcoded and rendered pictures kept in `data` by all workers, MiB; 0: none"
+    )
     blank_preamble: bool = Field(default=False, description="Send 128 NUL bytes instead of the stored preamble")
     viewer: str = Field(
         default="", description="Folder of a viewer that `make viewer` made; empty: the installed one; `none`"

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.archive.audit import AuditHook, unrecorded
+from app.archive.derived_cache import DerivedCache
 from app.blobs.base import BlobStore
 from app.catalog.engine import Catalog
 from app.dicom.limits import DEFAULT, Limits
 from app.dicom.status import Outcome
 from app.pixels.codecs import Codecs
+from app.pixels.picture import Picture
 
 
 @dataclass(slots=True)
@@ -32,6 +34,9 @@ class Context:
     blank_preamble: bool = False
     spool: Path = Path("spool")
     codecs: Codecs = field(default_factory=Codecs)
+    pictures: dict[str, Picture] = field(default_factory=dict)
+    """What is known of the frames of some versions."""
+    derived: DerivedCache = field(default_factory=DerivedCache)
     audit: AuditHook = unrecorded
     count_store: Callable[[Outcome], None] = lambda outcome: None
     count_corrupt: Callable[[], None] = lambda: None
