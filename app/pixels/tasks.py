@@ -9,6 +9,7 @@ from typing import Any
 
 from app.pixels import decode, encode
 from app.pixels.picture import Picture
+from app.pixels.render import render_frame
 
 Buffer = bytes | bytearray | memoryview
 Task = Callable[[dict[str, Any], bytearray], Buffer | Sequence[Buffer]]
@@ -26,4 +27,6 @@ def transcode_frame(arguments: dict[str, Any], payload: bytearray) -> Buffer:
     return encode.encode(picture.decoded, decoded, arguments["to"], arguments.get("quality", 0))
 
 
-TASKS: MappingProxyType[str, Task] = MappingProxyType({"decode": decode_frame, "transcode": transcode_frame})
+TASKS: MappingProxyType[str, Task] = MappingProxyType(
+    {"decode": decode_frame, "transcode": transcode_frame, "render": render_frame}
+)
