@@ -1,0 +1,86 @@
+"""Table: abstract syntaxes: which right of a peer each needs, and which storage classes are no images."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final
+
+VERIFICATION: Final = "1.2.840.10008.1.1"
+PATIENT_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.1.1"
+PATIENT_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.1.2"
+PATIENT_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.1.3"
+STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
+STUDY_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
+STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
+
+RIGHTS: Final = MappingProxyType(
+    {
+        VERIFICATION: "echo",
+        PATIENT_ROOT_FIND: "find",
+        STUDY_ROOT_FIND: "find",
+        PATIENT_ROOT_MOVE: "move",
+        STUDY_ROOT_MOVE: "move",
+        PATIENT_ROOT_GET: "get",
+        STUDY_ROOT_GET: "get",
+    }
+)
+"""The services that are there (PS3.4 A.4, C.6); storage is told by `is_storage`."""
+
+_STANDARD_ROOT = "1.2.840.10008."
+_STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
+_OTHER_STORAGE = frozenset(
+    {
+        "1.2.840.10008.5.1.4.34.1",  # RT Beams Delivery Instruction, trial
+        "1.2.840.10008.5.1.4.34.7",  # RT Beams Delivery Instruction
+        "1.2.840.10008.5.1.4.34.10",  # RT Brachy Application Setup Delivery Instruction
+        "1.2.840.10008.5.1.4.38.1",  # Hanging Protocol
+        "1.2.840.10008.5.1.4.39.1",  # Color Palette
+        "1.2.840.10008.5.1.4.43.1",  # Generic Implant Template
+        "1.2.840.10008.5.1.4.44.1",  # Implant Assembly Template
+        "1.2.840.10008.5.1.4.45.1",  # Implant Template Group
+    }
+)
+
+
+def is_storage(uid: str) -> bool:
+    """Whether `uid` is taken for a storage class: PS3.4 B.5 and GG.3, unknown ones under the root, private ones."""
+    return uid.startswith(_STORAGE_ROOT) or uid in _OTHER_STORAGE or not uid.startswith(_STANDARD_ROOT)
+
+
+_S = _STORAGE_ROOT
+_NON_IMAGES = frozenset(
+    {
+        _S + "4.2",  # MR Spectroscopy
+        _S + "66",  # Raw Data
+        _S + "67",  # Real World Value Mapping
+        _S + "104.1",  # Encapsulated PDF
+        _S + "104.2",  # Encapsulated CDA
+        _S + "104.3",  # Encapsulated STL
+        _S + "104.4",  # Encapsulated OBJ
+        _S + "104.5",  # Encapsulated MTL
+        _S + "129",  # Standalone PET Curve
+        _S + "9",  # Standalone Curve
+        _S + "8",  # Standalone Overlay
+        _S + "10",  # Standalone Modality LUT
+        _S + "11",  # Standalone VOI LUT
+        _S + "481.2",  # RT Dose
+        _S + "481.3",  # RT Structure Set
+        _S + "481.4",  # RT Beams Treatment Record
+        _S + "481.5",  # RT Plan
+        _S + "481.6",  # RT Brachy Treatment Record
+        _S + "481.7",  # RT Treatment Summary Record
+        _S + "481.8",  # RT Ion Plan
+        _S + "481.9",  # RT Ion Beams Treatment Record
+    }
+)
+_NON_IMAGE_FAMILIES = (
+    _S + "9.",  # waveforms
+    _S + "11.",  # presentation states
+    _S + "66.",  # registrations, fiducials, deformations, segmentations
+    _S + "88.",  # structured reports, key objects, CAD, dose
+)
+
+
+def is_non_image(uid: str) -> bool:
+    """Whether a storage class carries no image, as table 7 of the DxServer 7 conformance statement divides them."""
+    return uid in _NON_IMAGES or uid.startswith(_NON_IMAGE_FAMILIES)

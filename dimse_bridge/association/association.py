@@ -1,0 +1,167 @@
+"""What a service sees of an association: receive messages, send messages, release or abort."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterable, Mapping
+
+from app.dicom.peer import Peer
+from dimse_bridge.association.context import Context
+from dimse_bridge.association.endings import (
+    REASON_NOT_SPECIFIED,
+    SOURCE_USER,
+    Aborted,
+    AssociationEnded,
+    Rejected,
+    Released,
+    Unreachable,
+)
+from dimse_bridge.association.messages import Message
+from dimse_bridge.association.pdus import COMMAND, LAST, PDV_HEAD_LENGTH, p_data_head
+from dimse_bridge.association.states import Event, State
+from dimse_bridge.association.upper_layer import UpperLayer
+
+__all__ = ["Aborted", "Association", "AssociationEnded", "Context", "Message", "Rejected", "Released", "Unreachable"]
+
+_BATCH_BYTES = 256 * 1024
+
+
+class Association:
+    """One established association. One task receives and sends; everything raises `AssociationEnded` after the end."""
+
+    def __init__(
+        self,
+        layer: UpperLayer,
+        *,
+        identity: str,
+        calling: str,
+        called: str,
+        peer: Peer,
+        contexts: Mapping[int, Context],
+        max_send_length: int,
+    ) -> None:
+        self._layer = layer
+        self._inbox = layer.inbox
+        self._inbox.contexts.update(contexts)
+        self.identity = identity
+        """A short id that also stands in the archive's log."""
+        self.calling = calling
+        self.called = called
+        self.peer = peer
+        self.address = layer.address
+        self.contexts: Mapping[int, Context] = contexts
+        self.max_send_length = max_send_length
+        """Longest variable field of a P-DATA-TF that the peer takes (PS3.8 D.1)."""
+
+    async def receive(self, patience: float | None = -1.0) -> Message:
+        """The next message; what was not taken of the one before is passed over. When none comes for `patience`
+        seconds (as a rule `Timeouts.idle`), the association is aborted."""
+        inbox = self._inbox
+        inbox.discard_arriving()
+        while True:
+            if self._layer.ending is not None:
+                raise self._layer.ending.with_traceback(None)
+            message = inbox.next()
+            if message is not None:
+                return message
+            if self._layer.release_indicated:
+                self._layer.fire(Event.RELEASE_RESPONSE)
+            await inbox.wait(self._layer.timeouts.idle if patience == -1.0 else patience)
+
+    def cancelled(self, message_id: int) -> bool:
+        """Whether the peer sent C-CANCEL-RQ for its request with that Message ID."""
+        return message_id in self._inbox.cancelled
+
+    async def send(
+        self, context: Context, command: bytes, data_set: bytes | memoryview | AsyncIterable[bytes] | None = None
+    ) -> None:
+        """Sends one message, as fast as the peer takes it. When `data_set` raises in mid-object, the association is
+        aborted: the message could not be ended otherwise."""
+        pieces = self._pieces(context, command, COMMAND, last=True)
+        if data_set is None:
+            await self._layer.write(pieces)
+        elif isinstance(data_set, bytes | bytearray | memoryview):
+            await self._send_whole(context, pieces, data_set)
+        else:
+            try:
+                await self._send_stream(context, pieces, data_set)
+            except BaseException:
+                self.abort(SOURCE_USER, REASON_NOT_SPECIFIED)
+                raise
+
+    async def send_all(self, context: Context, messages: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Sends several messages (command, data set) in as few writes as possible: the answers of a query."""
+        pieces: list[bytes | memoryview] = []
+        length = 0
+        for command, data_set in messages:
+            pieces += self._pieces(context, command, COMMAND, last=True)
+            if data_set is not None:
+                pieces += self._pieces(context, data_set, 0, last=True)
+                length += len(data_set)
+            if length > _BATCH_BYTES:
+                await self._layer.write((b"".join(pieces),))
+                pieces, length = [], 0
+        await self._layer.write((b"".join(pieces),))
+
+    def _pieces(
+        self, context: Context, value: bytes | memoryview, control: int, *, last: bool
+    ) -> list[bytes | memoryview]:
+        """`value` in PDUs of one PDV each; the last PDV is marked when `last`."""
+        most = self.max_send_length - PDV_HEAD_LENGTH
+        if len(value) <= most:
+            return [p_data_head(context.id, control | (LAST if last else 0), len(value)), value]
+        pieces: list[bytes | memoryview] = []
+        view = memoryview(value)
+        for start in range(0, len(view), most):
+            fragment = view[start : start + most]
+            ends = last and start + most >= len(view)
+            pieces += (p_data_head(context.id, control | (LAST if ends else 0), len(fragment)), fragment)
+        return pieces
+
+    async def _send_whole(
+        self, context: Context, pieces: list[bytes | memoryview], data_set: bytes | memoryview
+    ) -> None:
+        pieces += self._pieces(context, data_set, 0, last=True)
+        step = max(2, 2 * (1024 * 1024 // self.max_send_length))
+        for start in range(0, len(pieces), step):
+            await self._layer.write(pieces[start : start + step])
+
+    async def _send_stream(
+        self, context: Context, pieces: list[bytes | memoryview], data_set: AsyncIterable[bytes]
+    ) -> None:
+        most = self.max_send_length - PDV_HEAD_LENGTH
+        held = bytearray()
+        async for chunk in data_set:
+            held += chunk
+            if len(held) <= most:
+                continue
+            # A full PDU may be the last one, so at least one byte stays until more is known.
+            cut = (len(held) - 1) // most * most
+            pieces += self._pieces(context, bytes(memoryview(held)[:cut]), 0, last=False)
+            del held[:cut]
+            await self._layer.write(pieces)
+            pieces = []
+        pieces += self._pieces(context, bytes(held), 0, last=True)
+        await self._layer.write(pieces)
+
+    async def release(self) -> None:
+        """A-RELEASE: waits for the peer's answer and for the end of the connection. Raises `Aborted` when the peer
+        does not answer in order; does nothing when the association has ended."""
+        if self._layer.ending is not None:
+            return
+        self._inbox.shut()
+        if self._layer.state is State.AWAITING_LOCAL_RELEASE:
+            self._layer.fire(Event.RELEASE_RESPONSE)
+        else:
+            self._layer.fire(Event.RELEASE_REQUEST)
+        await self._layer.closed
+        if isinstance(self._layer.ending, Aborted):
+            raise self._layer.ending.with_traceback(None)
+
+    def abort(self, source: int = SOURCE_USER, reason: int = REASON_NOT_SPECIFIED, cause: str = "aborted") -> None:
+        """A-ABORT; does nothing when the association has ended."""
+        self._layer.abort(source, reason, cause)
+
+    @property
+    def ending(self) -> AssociationEnded | None:
+        """How the association ended, or None while it stands."""
+        return self._layer.ending
