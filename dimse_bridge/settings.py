@@ -220,7 +220,8 @@ class Settings(BaseSettings):
     @property
     def is_local(self) -> bool:
         """Whether only this machine can reach the bridge; raises `CannotStart` when the host is no address."""
-        return all(ipaddress.ip_address(address).is_loopback for address in _addresses(self.dimse_host))
+        found = [ipaddress.ip_address(address.partition("%")[0]) for _, address in addresses(self.dimse_host)]
+        return all(address.is_loopback for address in found)
 
 
 class _File(TomlConfigSettingsSource):
@@ -244,9 +245,10 @@ def check_exposure(settings: Settings) -> None:
     )
 
 
-def _addresses(host: str) -> list[str]:
+def addresses(host: str) -> list[tuple[int, str]]:
+    """(family, numeric address) of every address that `host` means; raises `CannotStart`."""
     try:
         found = socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise CannotStart(f"FILEROOM_DIMSE_HOST={host} is no address of this machine: {error.strerror}.") from error
-    return [str(address[0]).partition("%")[0] for _, _, _, _, address in found]
+    return list(dict.fromkeys((family, str(address[0])) for family, _, _, _, address in found))

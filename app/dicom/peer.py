@@ -60,11 +60,13 @@ class Behaviour:
     find_cancel: bool = True
     """C-CANCEL ends a C-FIND with FE00; otherwise it is ignored."""
     find_failure: int = 0
-    """Status of each C-FIND that fails (PS3.4 C.4.1.1.4); 0: as the failure says."""
+    """Status of each C-FIND, C-GET and C-MOVE whose search fails (PS3.4 C.4.1.1.4); 0: as the failure says."""
     retrieve_by_keys: bool = False
     """C-GET and C-MOVE select by ordinary matching keys too, not only by unique keys."""
     suboperations_after_cancel: bool = False
     """C-CANCEL of a C-MOVE answers FE00 while its sub-operations go on."""
+    retrieve_failures: bool = True
+    """A C-GET or C-MOVE whose sub-operations failed ends with B000 or A702; otherwise with 0000."""
     attempts: int = 3
     """How often we send an instance to the peer while it answers that it cannot store now."""
     ignore_statuses: bool = False
@@ -110,6 +112,7 @@ _DIFFERENCES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "find_cancel": False,
             "find_failure": 0xC001,
             "suboperations_after_cancel": True,
+            "retrieve_failures": False,
             "attempts": 1,
             "ignore_statuses": True,
         },
@@ -157,7 +160,10 @@ class Peer:
         unknown = sorted(set(members) - set(_READERS))
         if unknown:
             raise _wrong(unknown[0], "no such member")
-        return cls(title, **{name: _READERS[name](name, given) for name, given in members.items()})
+        peer = cls(title, **{name: _READERS[name](name, given) for name, given in members.items()})
+        if peer.certificate and not peer.tls:
+            raise _wrong("certificate", "only a peer with `tls` shows one")
+        return peer
 
     def to_json(self) -> dict[str, object]:
         """The object that `from_json` reads, with every member."""
@@ -177,7 +183,7 @@ class Peer:
         """Whether the peer may call from this numeric address."""
         if not self.addresses or not self.behaviour.check_address:
             return True
-        source = ipaddress.ip_address(address.partition("%")[0])
+        source = ipaddress.ip_address(address.partition("%")[0])  # without the zone of a link-local address
         if isinstance(source, ipaddress.IPv6Address) and source.ipv4_mapped:
             source = source.ipv4_mapped
         return any(source in network for network in self.addresses)

@@ -92,6 +92,7 @@ async def test_what_is_no_ae_title_is_refused(client: httpx.AsyncClient, aet: st
         ("port", "104"),
         ("tls", "yes"),
         ("certificate", "abc"),
+        ("certificate", "ab" * 32),
         ("character_set", "LATIN"),
         ("called", "FILEROOM"),
         ("called", ["a\\b"]),
