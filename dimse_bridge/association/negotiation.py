@@ -181,7 +181,7 @@ def _judge(proposed: ProposedContext, asked: tuple[bool, bool] | None, peer: Pee
         scp, scu = they_send and "store" in peer.may, they_take and "get" in peer.may
     if not scp and not scu:
         return USER_REJECTION
-    syntax = _choose(proposed, peer, storage=right is None)
+    syntax = _choose(proposed, peer, only_sent=not scp)
     if syntax is None:
         return TRANSFER_SYNTAXES_NOT_SUPPORTED
     return Context(proposed.id, uid, syntax, scu=scu, scp=scp)
@@ -200,11 +200,15 @@ def transfer_syntaxes(abstract_syntax: str, peer: Peer) -> frozenset[str]:
     return allowed
 
 
-def _choose(proposed: ProposedContext, peer: Peer, *, storage: bool) -> str | None:
+def _choose(proposed: ProposedContext, peer: Peer, *, only_sent: bool) -> str | None:
+    """The transfer syntax for a context. What we only send (C-GET) is uncompressed if it may be: everything that is
+    stored can become that, but not everything can be compressed as the peer would like it."""
     allowed = transfer_syntaxes(proposed.abstract_syntax, peer)
     usable = [uid for uid in proposed.transfer_syntaxes if uid in allowed]
     if not usable:
         return None
+    if only_sent:
+        usable = [uid for uid in usable if uid in _UNCOMPRESSED] or usable
     if peer.behaviour.transfer_syntax_choice == "first-explicit":
         return next((uid for uid in usable if TRANSFER_SYNTAXES[uid].explicit), usable[0])
     return usable[0]

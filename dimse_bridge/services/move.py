@@ -1,0 +1,154 @@
+"""C-MOVE (PS3.4 C.4.2, PS3.7 9.3.4): instances go to a registered peer, all of them over one association of our own."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from app.dicom.peer import Peer
+from app.dicom.status import RetrieveStatus
+from app.errors import FileroomError
+from dimse_bridge.archive_client.archive import Archive
+from dimse_bridge.association.association import Association, AssociationEnded, Message
+from dimse_bridge.association.commands import PRIORITY_MEDIUM, response
+from dimse_bridge.association.context import Proposed
+from dimse_bridge.services.retrieval import Responses, refuse, select
+from dimse_bridge.services.selection import Wanted
+from dimse_bridge.services.storage_contexts import allowed_by, propose
+from dimse_bridge.services.suboperations import Originator, Sender, Tally, plan, run
+from dimse_bridge.services.supply import Supply
+
+log = logging.getLogger("fileroom.bridge.retrieve")
+
+_APART: set[asyncio.Future[None]] = set()
+"""Sub-operations that may go on without their requestor."""
+
+
+class Destinations(Protocol):
+    """Where instances can be sent."""
+
+    async def find(self, ae_title: str) -> Peer | None:
+        """The registered peer with an address; None when there is none."""
+
+    def connect(
+        self, peer: Peer, calling: str, contexts: Sequence[Proposed]
+    ) -> AbstractAsyncContextManager[Association]:
+        """An association with it, which is released at the end. Raises `AssociationEnded`."""
+
+
+def service(destinations: Destinations) -> Callable[[Association, Message, Archive], Awaitable[None]]:
+    """The service that answers C-MOVE-RQs. It raises what ends the association."""
+
+    async def serve(association: Association, message: Message, archive: Archive) -> None:
+        await _serve(association, message, archive, destinations)
+
+    return serve
+
+
+async def _serve(association: Association, message: Message, archive: Archive, destinations: Destinations) -> None:
+    try:
+        level, wanted = await select(association, message, archive, "move")
+        peer = await destinations.find(message.command.move_destination or "")
+    except FileroomError as error:
+        await refuse(association, message, error)
+        return
+    if peer is None:
+        comment = "the move destination is not registered with an address"
+        status = RetrieveStatus.DESTINATION_UNKNOWN
+        log.warning("nothing is moved: %s", comment, extra={"fields": {"status": f"{status:04X}"}})
+        await association.send(message.context, response(message.command, status, comment=comment))
+        return
+    move = _Move(association, message, archive, destinations, peer, level, wanted)
+    if wanted and association.peer.behaviour.suboperations_after_cancel:
+        await move.run_apart()
+    elif wanted:
+        await move.run()
+    await move.responses.final()
+
+
+class _Move:
+    """One C-MOVE whose destination is known."""
+
+    def __init__(
+        self,
+        association: Association,
+        message: Message,
+        archive: Archive,
+        destinations: Destinations,
+        peer: Peer,
+        level: str,
+        wanted: list[Wanted],
+    ) -> None:
+        self._association = association
+        self._command = message.command
+        self._archive = archive
+        self._destinations = destinations
+        self._peer = peer
+        self._level = level
+        self._wanted = wanted
+        self._tally = Tally(wanted)
+        self.responses = Responses(association, message, self._tally)
+
+    async def run(self) -> None:
+        """Sends all; what cannot be sent any more has failed. Raises what ends the requestor's association."""
+        try:
+            await self._send()
+        except _Lost as lost:
+            self._tally.fail_rest(str(lost))
+
+    async def run_apart(self) -> None:
+        """As `run`, but in a task that goes on when the requestor cancels or leaves."""
+        task = asyncio.ensure_future(self.run())
+        _APART.add(task)
+        task.add_done_callback(_APART.discard)
+        answered = asyncio.ensure_future(self.responses.answered.wait())
+        try:
+            await asyncio.wait({task, answered}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            answered.cancel()
+
+    async def _send(self) -> None:
+        ended: AssociationEnded | None = None
+        contexts = propose(self._wanted, allowed_by(self._peer.behaviour))
+        if not contexts:
+            raise _Lost("the archive does not tell the SOP classes")
+        try:
+            connection = self._destinations.connect(self._peer, self._association.called, contexts)
+            async with connection as destination:
+                try:
+                    await self._send_on(destination)
+                except _RequestorLost as lost:
+                    ended = lost.ending
+        except AssociationEnded as error:
+            if self._tally.remaining and ended is None:
+                raise _Lost(f"destination: {error}") from error
+        if ended is not None:
+            raise ended.with_traceback(None)
+
+    async def _send_on(self, destination: Association) -> None:
+        originator = Originator(self._association.calling, self._command.message_id)
+        priority = self._command.priority or PRIORITY_MEDIUM
+        sender = Sender(destination, self._peer.behaviour, originator, priority)
+        async with Supply(self._archive, plan(self._wanted, self._level, sender.contexts, self._tally)) as supply:
+            await run(supply, sender, self._tally, self._report)
+
+    async def _report(self) -> bool:
+        try:
+            return await self.responses.pending(goes_on=True)
+        except AssociationEnded as error:
+            raise _RequestorLost(error) from error
+
+
+class _Lost(Exception):
+    """The destination takes no more."""
+
+
+class _RequestorLost(Exception):
+    """Nobody is there any more to whom progress could be told."""
+
+    def __init__(self, ending: AssociationEnded) -> None:
+        super().__init__(str(ending))
+        self.ending = ending
