@@ -88,6 +88,11 @@ class PDUReader:
         """What was announced to the peer as our maximum length."""
         self._limit = max_length + SLACK
 
+    @property
+    def is_midway(self) -> bool:
+        """Whether the peer owes the rest of a PDU."""
+        return self._pdv_open or self._pdu_left > 0 or self._rest != b""
+
     def feed(self, data: bytes) -> None:
         """Takes what came; tells the sink."""
         if self._rest:

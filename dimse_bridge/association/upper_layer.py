@@ -71,8 +71,9 @@ class UpperLayer(asyncio.Protocol):
         if self._reader.stopped:
             return
         self._reader.feed(data)
-        if self.inbox.is_midway and _QUICKACK is not None:
-            # A peer with Nagle's algorithm on holds the rest of the message back until this is acknowledged.
+        if (self._reader.is_midway or self.inbox.is_midway) and _QUICKACK is not None:
+            # A peer with Nagle's algorithm on holds the rest back until this is acknowledged: of a message, and of a
+            # PDU, too, since many write its head apart.
             try:
                 self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
             except OSError:
