@@ -80,7 +80,7 @@ def _jpeg(read: Read) -> Description:
     for marker, body in _jpeg_segments(read):
         if marker == 0xE0 and body.startswith(b"JFIF"):
             header.jfif = True
-        elif marker == 0xEE and body.startswith(b"Adobe"):
+        elif marker == 0xEE and body.startswith(b"Adobe") and len(body) > 11:
             header.adobe = body[11]
         elif marker == 0xDA:
             header.scan = body[1 + 2 * body[0]]

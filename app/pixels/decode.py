@@ -5,6 +5,7 @@ What the bit stream says of itself is compared with the Image Pixel module befor
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -35,6 +36,8 @@ CODEC_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, OverflowError, 
 
 _J = "1.2.840.10008.1.2.4."
 _DEFLATED_FRAME = "1.2.840.10008.1.2.8.1"
+_COLOURS_TOLD = re.compile(rb"\xff\xe0..JFIF|\xff\xee\x00[\x0e-\xff]Adobe", re.DOTALL)
+"""Segments of a JPEG header that tell what its components are."""
 _RLE_HEADER = struct.Struct("<16I")
 _SEGMENTS = 15
 
@@ -143,10 +146,9 @@ def _jpeg(picture: Picture, encoded: Encoded) -> Array:
 
 def _is_rgb(picture: Picture, found: Description, encoded: Encoded) -> bool:
     """Whether a lossy colour stream holds RGB: its own markers tell; without any, Photometric Interpretation does."""
-    head = bytes(memoryview(encoded)[:4096])
     if found.photometric == "RGB":
         return True
-    return picture.photometric_interpretation == "RGB" and b"JFIF" not in head and b"Adobe" not in head
+    return picture.photometric_interpretation == "RGB" and _COLOURS_TOLD.search(encoded, 0, 4096) is None
 
 
 def _jpeg_ls(picture: Picture, encoded: Encoded) -> Array:
