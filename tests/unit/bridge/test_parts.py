@@ -45,7 +45,10 @@ def cut(body: bytes, places: Sequence[int]) -> list[bytes]:
     return [body[a:b] for a, b in zip([0, *at], [*at, len(body)], strict=True) if b > a]
 
 
-@given(st.lists(NEAR_MISSES.map(b"".join), min_size=1, max_size=4), st.lists(st.integers(0, 10_000), max_size=30))
+CONTENT = NEAR_MISSES.map(b"".join).filter(lambda content: b"\r\n--b0" not in content)
+
+
+@given(st.lists(CONTENT, min_size=1, max_size=4), st.lists(st.integers(0, 10_000), max_size=30))
 async def test_parts_come_out_as_they_went_in(contents: list[bytes], places: list[int]) -> None:
     answer = Body(cut(b"preamble\r\n" + encoded(contents), places), KIND)
     assert await read_all(answer, 1 << 20) == contents
