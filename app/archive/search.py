@@ -17,7 +17,7 @@ from app.archive.context import Context
 from app.catalog import search as catalog_search
 from app.catalog import search_patients
 from app.catalog.search import Plan, Row, Wanted
-from app.dicom.attributes import INSTANCE_DEFAULT
+from app.dicom.attributes import INSTANCE_DEFAULT, OF_REQUEST
 from app.dicom.header import BULK_MARK
 from app.dicom.matching import matches_dataset
 from app.dicom.query import Query, level_of
@@ -150,7 +150,14 @@ class Search:
     async def _objects(self, query: Query, wanted: Wanted, rows: Sequence[Row], root: bytes) -> list[bytes]:
         if query.level == "STUDY":
             below = await self._below(query, rows)
-            return [made.join(_study(row, root) | below.get(row["study_id"], {})) for row in rows]
+            requested = await self._requested(query, rows)
+            nothing: dict[str, bytes] = {}
+            return [
+                made.join(
+                    requested.get(row["study_id"], nothing) | _study(row, root) | below.get(row["study_id"], nothing)
+                )
+                for row in rows
+            ]
         if query.level == "SERIES":
             return [made.join(_series(row, query, wanted, root)) for row in rows]
         return [_instance(row, query, wanted, root) for row in rows]
@@ -170,6 +177,15 @@ class Search:
             for study_id, members in made.union_by_study(stored, tags).items():
                 below[study_id].update(members)
         return below
+
+    async def _requested(self, query: Query, rows: Sequence[Row]) -> dict[int, dict[str, bytes]]:
+        """What a search for studies asks for of the request, as the studies' series have it."""
+        tags = _of_request(query)
+        found: dict[int, list[bytes]] = {}
+        if tags and rows:
+            for study, series in await catalog_search.series_of(self._context.catalog, [r["study_id"] for r in rows]):
+                found.setdefault(study, []).append(series)
+        return {study: made.requested(series, tags) for study, series in found.items()}
 
     async def _patients(self, query: Query, limit: int) -> Answer:
         catalog, lenient = self._context.catalog, self._context.lenient_matching
@@ -248,6 +264,10 @@ def _tags(query: Query) -> set[str]:
     return {f"{path[0]:08X}" for path in query.fields.paths}
 
 
+def _of_request(query: Query) -> set[str]:
+    return {f"{path[0]:08X}" for path in query.fields.paths if path[0] in OF_REQUEST and len(path) == 1}
+
+
 def _above(row: Row, query: Query, wanted: Wanted) -> dict[str, bytes]:
     """Members of the levels above the answer's."""
     members: dict[str, bytes] = {}
@@ -261,7 +281,8 @@ def _above(row: Row, query: Query, wanted: Wanted) -> dict[str, bytes]:
 
 
 def _series(row: Row, query: Query, wanted: Wanted, root: bytes) -> dict[str, bytes]:
-    members = _above(row, query, wanted)
+    members = made.requested([row["series_json"]], tags) if (tags := _of_request(query)) else {}
+    members |= _above(row, query, wanted)
     members |= made.cut(row["series_json"])
     members |= made.series_count(row["series_instances"])
     if any(path[0] == int(made.SOP_CLASS, 16) for path in query.fields.paths):

@@ -13,8 +13,9 @@ from typing import Any
 
 import orjson
 
-from app.dicom.attributes import INSTANCE_DEFAULT, LEVEL_OF, TABLE
+from app.dicom.attributes import INSTANCE_DEFAULT, LEVEL_OF, REQUEST_ATTRIBUTES, TABLE
 from app.dicom.header import BULK_MARK
+from app.dicom.query import vr_of
 
 Members = Mapping[str, bytes]
 
@@ -44,6 +45,7 @@ _STUDY_INSTANCES, _STUDY_INSTANCES_OPENS = _member("NumberOfStudyRelatedInstance
 _SERIES_INSTANCES, _SERIES_INSTANCES_OPENS = _member("NumberOfSeriesRelatedInstances", "IS")
 _MODALITIES = _KEYWORDS["ModalitiesInStudy"]
 _CLASSES = _KEYWORDS["SOPClassesInStudy"]
+_REQUESTS = f"{REQUEST_ATTRIBUTES:08X}"
 MODALITY = _KEYWORDS["Modality"]
 SOP_CLASS = _KEYWORDS["SOPClassUID"]
 _DEFAULT = frozenset(f"{tag:08X}" for tag in INSTANCE_DEFAULT)
@@ -212,3 +214,15 @@ def _union(tag: str, members: Sequence[bytes]) -> bytes:
         values += [value for value in element.get("Value", ()) if value not in values]
     united = {"vr": elements[0]["vr"], "Value": values} if values else {"vr": elements[0]["vr"]}
     return b'"%b":%b' % (tag.encode(), orjson.dumps(united))
+
+
+def requested(series: Iterable[bytes], tags: Collection[str]) -> dict[str, bytes]:
+    """Members `tags` with the values that the Request Attributes Sequences of these series have for them."""
+    found: dict[str, list[object]] = {}
+    for stored in series:
+        sequence = cut(stored).get(_REQUESTS)
+        for item in orjson.loads(sequence[_KEY_LENGTH:]).get("Value", ()) if sequence else ():
+            for tag in tags:
+                values = found.setdefault(tag, [])
+                values += [value for value in (item or {}).get(tag, {}).get("Value", ()) if value not in values]
+    return {tag: texts(tag, vr_of(int(tag, 16)), map(str, values)) for tag, values in found.items() if values}

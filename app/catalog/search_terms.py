@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import orjson
 
-from app.dicom.attributes import BY_TAG, Attribute
+from app.dicom.attributes import BY_TAG, OF_REQUEST, REQUEST_ATTRIBUTES, Attribute
 from app.dicom.matching import (
     AllOf,
     AnyOf,
@@ -114,9 +114,17 @@ def computed_term(criterion: Criterion, *, lenient: bool = False) -> Term:
 
 def attribute_term(criterion: Criterion, *, lenient: bool = False) -> Term:
     """The condition on the value sets of a series, for study and series attributes without a column."""
+    term = _attribute_term(criterion, lenient)
+    if len(criterion.path) > 1 or criterion.path[0] not in OF_REQUEST:
+        return term
+    inside = _attribute_term(replace(criterion, path=(REQUEST_ATTRIBUTES, *criterion.path)), lenient)
+    return join([term, inside], "AND" if isinstance(criterion.match, Empty) else "OR")
+
+
+def _attribute_term(criterion: Criterion, lenient: bool) -> Term:
     path, kind, match = criterion.hex, criterion.kind, criterion.match
     if isinstance(match, AnyOf | AllOf):
-        each = [attribute_term(Criterion(criterion.path, kind, m), lenient=lenient) for m in match.matches]
+        each = [_attribute_term(Criterion(criterion.path, kind, m), lenient) for m in match.matches]
         return join(each, "OR" if isinstance(match, AnyOf) else "AND")
     if isinstance(match, Empty):
         return Term("NOT jsonb_exists(e.attributes, ?)", (path,), scan=True)

@@ -129,6 +129,11 @@ LEVEL_OF = MappingProxyType(_levels())
 """Tag → level, for every attribute of the patient, study and series modules (PS3.3 C.7.1 to C.7.5, C.7.3). Whatever is
 not in it, private attributes included, belongs to the instance."""
 
+REQUEST_ATTRIBUTES = 0x00400275
+OF_REQUEST = frozenset({0x00401001, 0x00321060})
+"""Requested Procedure ID and Description: images seldom have them but in items of the Request Attributes Sequence, so
+they are matched, and answered, there too (PS3.3 C.7.3.1, Table 10-9)."""
+
 INDEXED = frozenset(row.tag for row in TABLE if row.column and row.matching not in ("set", "computed")) | {0x00280008}
 """Top-level tags whose values the catalog wants (`Header.values`)."""
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import orjson
 
 from app.dicom import moments, names
+from app.dicom.attributes import OF_REQUEST, REQUEST_ATTRIBUTES
 from app.dicom.values import date_key, text_key, time_key
 
 Kind = Literal["name", "text", "uid", "date", "time", "datetime", "number", "sequence", "binary"]
@@ -249,6 +250,9 @@ def matches_dataset(criteria: Iterable[Criterion], dataset: Mapping[str, Any], *
 
 def _matches_attribute(criterion: Criterion, dataset: Mapping[str, Any], lenient: bool) -> bool:
     keys = keys_of(dataset.get(f"{criterion.path[0]:08X}", {}), criterion.kind)
+    if criterion.path[0] in OF_REQUEST:
+        for item in _items(dataset, REQUEST_ATTRIBUTES):
+            keys += keys_of(item.get(criterion.hex, {}), criterion.kind)
     if criterion.time and keys:
         times = keys_of(dataset.get(f"{criterion.time:08X}", {}), "time")
         keys = [keys[0] + (times[0] if times else "")]
@@ -257,7 +261,11 @@ def _matches_attribute(criterion: Criterion, dataset: Mapping[str, Any], lenient
 
 def _matches_item(tag: int, criteria: Sequence[Criterion], dataset: Mapping[str, Any], lenient: bool) -> bool:
     inner = [Criterion(c.path[1:], c.kind, c.match, c.time) for c in criteria]
-    items = [item for item in dataset.get(f"{tag:08X}", {}).get("Value", ()) if isinstance(item, dict)]
+    items = _items(dataset, tag)
     if not items:
         return all(isinstance(c.match, Empty) for c in inner)
     return any(matches_dataset(inner, item, lenient=lenient) for item in items)
+
+
+def _items(dataset: Mapping[str, Any], tag: int) -> list[dict[str, Any]]:
+    return [item for item in dataset.get(f"{tag:08X}", {}).get("Value", ()) if isinstance(item, dict)]

@@ -237,6 +237,9 @@ MATCHING = [
     ("TimezoneOffsetFromUTC=%2B0100&PatientID=P3", "3"),
     ("RequestAttributesSequence.ScheduledProcedureStepID=SPS2", "321"),
     ("00400275.00401001=RP1&00400275.00400009=SPS2", "321"),
+    ("RequestedProcedureID=RP1", "98321"),
+    ("RequestedProcedureID=?P*&PatientID=P3", "3"),
+    ("RequestedProcedureID=RP2", ""),
     ("00400275.00401001=RP2&00400275.00400009=SPS2", ""),
     ("PerformedProcedureStepStartDate=20240101-&PatientID=P3", "3"),
     ("NumberOfStudyRelatedInstances=1", "98"),
@@ -325,6 +328,13 @@ REAL = [
     ("/studies?StudyInstanceUID=1.2&includedefaults=false", "*/*"),
     ("/studies?limit=1", "application/json, application/dicom+json;q=0.5"),
 ]
+
+
+async def test_what_was_requested_is_answered_from_the_items_that_say_it(client: Client) -> None:
+    for path in ("/studies?StudyInstanceUID=1.3&", "/studies/1.3/series?SeriesNumber=2&"):
+        (row,) = await client.rows(path + "includefield=RequestedProcedureID,RequestedProcedureDescription")
+        assert row["00401001"] == element("SH", "RP1")
+        assert "00321060" not in row
 
 
 @pytest.mark.parametrize(("path", "accept"), REAL)

@@ -290,6 +290,13 @@ def test_G30_attributes_without_a_column_are_found_by_every_stored_value(world: 
             assert_same(world, "SERIES", keyword, text, "1.2.3")
 
 
+def test_G30_what_was_requested_is_found_in_the_items_that_say_it(world: World) -> None:
+    for value in ("R1", "R2", "R3"):
+        assert_same(world, "STUDY", "RequestedProcedureID", value, "")
+        for text in variants_of(value):
+            assert_same(world, "SERIES", "RequestedProcedureID", text, "1.2.3")
+
+
 def assert_same(world: World, level: Level, keyword: str, text: str, scope: str) -> None:
     query = read_query(level, [(keyword, text)], study=scope)
     answer = world.runner.run(world.strict.answer(query, ROOT))
