@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -24,7 +25,7 @@ SMALL = 60_000
 HTTP_SERVER_ERROR = 500
 PEERS = {name.upper(): Peer(name.upper(), behaviour=preset) for name, preset in PRESETS.items()}
 PEERS["GREEK"] = Peer("GREEK", character_set="ISO_IR 126")
-PEERS["STRANGER"] = Peer("STRANGER", may=("echo",))
+PEERS["LATE"] = Peer("LATE")
 
 
 class Bridge:
@@ -49,6 +50,8 @@ class Bridge:
         archive = Archive(self._root, ours=self._ours)
 
         async def answer(association: Association) -> None:
+            if association.calling == "LATE":
+                association.peer = replace(association.peer, may=("echo",))
             while True:
                 await find.serve(association, await association.receive(), archive)
 
@@ -71,7 +74,7 @@ class Bridge:
 @pytest.fixture(scope="session")
 def own_archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningArchive]:
     """An archive of these tests alone: what they ask must not depend on what others store."""
-    running = start_archive(tmp_path_factory.mktemp("find") / "data", FILEROOM_WORKERS="1")
+    running = start_archive(tmp_path_factory.mktemp("find") / "data", FILEROOM_WORKERS="1", FILEROOM_DIMSE_PORT="0")
     yield running
     assert running.stop() == 0
 
