@@ -110,6 +110,9 @@ STATUSES = MappingProxyType(
     }
 )
 
+UNRECOGNIZED_OPERATION = 0x0211
+"""DIMSE status of a request that its presentation context has no operation for (PS3.7 C.5.20)."""
+
 OUTCOME_OF_ERROR: MappingProxyType[type[errors.FileroomError], Outcome] = MappingProxyType(
     {
         errors.Unreadable: Outcome.UNREADABLE,

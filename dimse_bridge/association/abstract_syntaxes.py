@@ -5,6 +5,9 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
+from dimse_bridge.association.commands import C_ECHO_RQ, C_FIND_RQ, C_GET_RQ, C_MOVE_RQ, C_STORE_RQ
+from dimse_bridge.association.context import Context
+
 VERIFICATION: Final = "1.2.840.10008.1.1"
 PATIENT_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.1.1"
 PATIENT_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.1.2"
@@ -25,6 +28,16 @@ RIGHTS: Final = MappingProxyType(
     }
 )
 """The services that are there (PS3.4 A.4, C.6); storage is told by `is_storage`."""
+
+_OPERATIONS = MappingProxyType(
+    {C_ECHO_RQ: "echo", C_STORE_RQ: "store", C_FIND_RQ: "find", C_GET_RQ: "get", C_MOVE_RQ: "move"}
+)
+
+
+def has_operation(context: Context, command_field: int) -> bool:
+    """Whether the request is an operation of the context's SOP class of which we are the SCP (PS3.4 A.3, B.2, C.4)."""
+    return context.scp and _OPERATIONS.get(command_field) == RIGHTS.get(context.abstract_syntax, "store")
+
 
 _STANDARD_ROOT = "1.2.840.10008."
 _STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import secrets
 import socket
@@ -11,7 +10,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 
 from app.dicom.peer import unregistered
-from app.errors import Unreadable
+from app.errors import FileroomError, Unreadable
 from dimse_bridge.association.associate_pdus import (
     AssociateRequest,
     decode_request,
@@ -53,7 +52,8 @@ class Acceptor(UpperLayer):
         super().__init__(timeouts, DEFAULT_MAX_LENGTH, state=State.IDLE)
         self._policy = policy
         self._serve = serve
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
+        """Judges the request and serves the association; None before the request."""
         self.association: Association | None = None
 
     def on_request(self, body: bytes) -> None:
@@ -65,11 +65,14 @@ class Acceptor(UpperLayer):
             return
         self._timer.stop()
         self.state = State.AWAITING_LOCAL_RESPONSE
-        self._task = self._loop.create_task(self._run(request))
+        self.task = self._loop.create_task(self._run(request))
 
     async def _run(self, request: AssociateRequest) -> None:
         try:
-            answer = await self._policy(request, self._caller())
+            answer = await self.judge(request)
+        except FileroomError as error:
+            log.warning("an association request could not be judged: %s", error.detail)
+            answer = CONGESTION
         except Exception:  # boundary: whatever fails here, the peer gets an answer
             log.exception("an association request could not be judged")
             answer = CONGESTION
@@ -80,6 +83,10 @@ class Acceptor(UpperLayer):
             self.fire(Event.REJECT, encode_reject(answer.result, answer.source, answer.reason))
             return
         await self._serve_accepted(request, answer)
+
+    async def judge(self, request: AssociateRequest) -> Acceptance | Rejection:
+        """What the policy says."""
+        return await self._policy(request, self._caller())
 
     async def _serve_accepted(self, request: AssociateRequest, answer: Acceptance) -> None:
         identity = secrets.token_hex(6)
@@ -110,10 +117,7 @@ class Acceptor(UpperLayer):
                 log.info("association %s: context %d refused: %s", identity, context.id, reason)
 
     def _caller(self) -> Caller:
-        session = self.transport_info("ssl_object")
-        certificate = session.getpeercert(binary_form=True) if session is not None else None
-        fingerprint = hashlib.sha256(certificate).hexdigest() if certificate else ""
-        return Caller(self.address, session is not None, fingerprint)
+        return Caller(self.address, self.transport_info("ssl_object") is not None, self.certificate)
 
 
 class Listener:
@@ -138,7 +142,7 @@ class Listener:
     async def close(self) -> None:
         """Stops, aborts what is under way and waits for the services."""
         self._server.close()
-        tasks = [acceptor._task for acceptor in self._acceptors if acceptor._task is not None]
+        tasks = [acceptor.task for acceptor in self._acceptors if acceptor.task is not None]
         for acceptor in tuple(self._acceptors):
             acceptor.fire(Event.TRANSPORT_CLOSED)
         for task in tasks:

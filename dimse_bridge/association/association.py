@@ -23,6 +23,7 @@ from dimse_bridge.association.upper_layer import UpperLayer
 __all__ = ["Aborted", "Association", "AssociationEnded", "Context", "Message", "Rejected", "Released", "Unreachable"]
 
 _BATCH_BYTES = 256 * 1024
+_SHUTDOWN = "we shut down"
 
 
 class Association:
@@ -51,6 +52,8 @@ class Association:
         self.contexts: Mapping[int, Context] = contexts
         self.max_send_length = max_send_length
         """Longest variable field of a P-DATA-TF that the peer takes (PS3.8 D.1)."""
+        self._is_idle = False
+        self._is_ending = False
 
     async def receive(self, patience: float | None = -1.0) -> Message:
         """The next message; what was not taken of the one before is passed over. When none comes for `patience`
@@ -66,6 +69,25 @@ class Association:
             if self._layer.release_indicated:
                 self._layer.fire(Event.RELEASE_RESPONSE)
             await inbox.wait(self._layer.timeouts.idle if patience == -1.0 else patience)
+
+    async def request(self) -> Message:
+        """As `receive`, between two operations: the next request. A response to nothing ends the association, and so
+        does `finish`."""
+        if self._is_ending:
+            self.abort(cause=_SHUTDOWN)
+        self._is_idle = True
+        message = await self.receive()
+        self._is_idle = False
+        if message.command.is_response:
+            self.abort(cause="a response to nothing")
+            await self._inbox.wait(None)
+        return message
+
+    def finish(self) -> None:
+        """Ends the association when the operation under way is done; at once when there is none."""
+        self._is_ending = True
+        if self._is_idle:
+            self.abort(cause=_SHUTDOWN)
 
     def cancelled(self, message_id: int) -> bool:
         """Whether the peer sent C-CANCEL-RQ for its request with that Message ID."""
@@ -160,6 +182,16 @@ class Association:
     def abort(self, source: int = SOURCE_USER, reason: int = REASON_NOT_SPECIFIED, cause: str = "aborted") -> None:
         """A-ABORT; does nothing when the association has ended."""
         self._layer.abort(source, reason, cause)
+
+    @property
+    def received(self) -> int:
+        """Bytes that came so far."""
+        return self._layer.received
+
+    @property
+    def sent(self) -> int:
+        """Bytes of messages that left so far."""
+        return self._layer.sent
 
     @property
     def ending(self) -> AssociationEnded | None:

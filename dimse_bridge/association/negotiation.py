@@ -128,11 +128,16 @@ def _admit(
         ours = next(iter(local.values()))
     elif not peer.may_call(request.called):
         return CALLED_UNKNOWN
-    if not peer.may_call_from(caller.address) or (peer.tls and not caller.tls):
-        return CALLING_UNKNOWN
-    if caller.tls and peer.certificate and peer.certificate != caller.certificate:
+    if not _may_come(caller, peer):
         return CALLING_UNKNOWN
     return negotiate(request, ours, peer)
+
+
+def _may_come(caller: Caller, peer: Peer) -> bool:
+    """Whether nobody else seems to use the peer's AE title."""
+    if not peer.may_call_from(caller.address) or (peer.tls and not caller.tls):
+        return False
+    return not peer.certificate or peer.certificate == caller.certificate
 
 
 def negotiate(request: AssociateRequest, ours: LocalAE, peer: Peer) -> Acceptance:

@@ -86,16 +86,20 @@ async def connect(
     called: str,
     contexts: Sequence[Proposed],
     tls: ssl.SSLContext | None = None,
+    certificate: str = "",
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
     max_length: int = 0,
     peer: Peer | None = None,
 ) -> AsyncIterator[Association]:
     """An association with the AE `called`; released at the end of the block, aborted when the block raises. Raises
-    `Unreachable`, `Rejected` or `Aborted`. `max_length` 0 takes that of the calling AE."""
+    `Unreachable`, `Rejected` or `Aborted`. `certificate` is the SHA-256 of the one that the peer must show, if any;
+    `max_length` 0 takes that of the calling AE."""
     ours = calling if isinstance(calling, LocalAE) else LocalAE(calling)
     request = _request(ours, called, contexts, max_length or ours.max_length)
     layer = await _open(host, port, tls, Requestor(encode_request(request), timeouts, request.user.max_length))
     try:
+        if certificate and layer.certificate != certificate:
+            raise Unreachable("the peer's certificate is not the registered one")
         accept = await layer.answered
         if accept is None:
             raise (layer.ending or Aborted("the connection was lost")).with_traceback(None)

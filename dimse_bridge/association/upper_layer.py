@@ -7,6 +7,7 @@ which runs only while something is waited for; the first ending is the one that 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import socket
 from collections.abc import Callable, Sequence
 from types import MappingProxyType
@@ -56,6 +57,8 @@ class UpperLayer(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._socket: Any = None
         self._room: asyncio.Future[None] | None = None
+        self.received = 0
+        self.sent = 0
 
     # -------------------------------------------------------------- transport
 
@@ -68,6 +71,7 @@ class UpperLayer(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
+        self.received += len(data)
         if self._reader.stopped:
             return
         self._reader.feed(data)
@@ -112,6 +116,13 @@ class UpperLayer(asyncio.Protocol):
         """What the transport knows, such as `ssl_object`."""
         return self._transport.get_extra_info(name) if self._transport else None
 
+    @property
+    def certificate(self) -> str:
+        """SHA-256 (lower case hex) of the certificate that the peer showed by TLS; empty when there is none."""
+        session = self.transport_info("ssl_object")
+        shown = session.getpeercert(binary_form=True) if session is not None else None
+        return hashlib.sha256(shown).hexdigest() if shown else ""
+
     # -------------------------------------------------------------- what the inbox needs
 
     def pause(self) -> None:
@@ -141,6 +152,7 @@ class UpperLayer(asyncio.Protocol):
         if self.ending is not None:
             raise self.ending.with_traceback(None)
         assert self._transport is not None
+        self.sent += sum(map(len, pieces))
         self._transport.writelines(pieces)
         while self._room is not None:
             self.expect(self.timeouts.dimse)

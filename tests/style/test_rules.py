@@ -20,6 +20,7 @@ BROAD_EXCEPT = {
     "app/serving/processes.py": "a forked process ends here, whatever happened, and says so in the log",
     "app/jobs/runner.py": "a job that fails must not end the runner",
     "app/pixels/cage_child.py": "a codec may raise what it likes; the child says so and takes the next job",
+    "dimse_bridge/parent.py": "a forked process ends here, whatever happened, and says so in the log",
     "dimse_bridge/association/acceptor.py": "a service that fails ends its own association only, and the log says so",
     "app/blobs/threads.py": "what a thread's job raises is handed to the coroutine that waits for it",
 }
