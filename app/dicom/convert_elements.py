@@ -7,6 +7,7 @@ which would be wrong, are left out (PS3.5 7.2). A value too long for its VR's 16
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from app.dicom.dictionary import (
@@ -45,6 +46,10 @@ _HALVES = {order: struct.Struct(f"{order}H").unpack_from for order in "<>"}
 _WHOLES = {order: struct.Struct(f"{order}I").unpack_from for order in "<>"}
 
 
+Edits = Mapping[int, tuple[str, bytes] | None]
+"""Top-level elements that are no sequences: tag → VR and value of even length, None to leave the element out."""
+
+
 @dataclass(slots=True)
 class _Level:
     """A data set, item or sequence under way: from `encoding` to `target`. `end` is absolute; `known` are values that
@@ -60,7 +65,8 @@ class _Level:
 
 class Reencoder:
     """Takes one data set in any portions. `published_vrs`: private attributes without a VR get the one that is known
-    for them; otherwise they become UN, and sequences among them stay in Implicit VR Little Endian (PS3.5 6.2.2)."""
+    for them; otherwise they become UN, and sequences among them stay in Implicit VR Little Endian (PS3.5 6.2.2).
+    `edits` replace, add or remove elements; their values are in the byte order of `target`."""
 
     def __init__(
         self,
@@ -69,7 +75,10 @@ class Reencoder:
         *,
         target: Encoding = EXPLICIT_LE,
         published_vrs: bool = True,
+        edits: Edits | None = None,
     ) -> None:
+        self._edits = edits or {}
+        self._due = sorted(self._edits)
         self._levels = [_Level(ENDLESS, encoding, target)]
         self._limits = limits
         self._published_vrs = published_vrs
@@ -105,6 +114,7 @@ class Reencoder:
         self._close_ended()
         if len(self._levels) > 1:
             raise Unreadable("the data set ends inside a sequence")
+        self._edit_up_to(ENDLESS)
         return self._taken()
 
     def _taken(self) -> list[Piece]:
@@ -186,7 +196,8 @@ class Reencoder:
             return -1
         if self._at + header + length > self._levels[-1].end:
             raise Unreadable("an element is longer than the item that holds it")
-        self._drop = not tag & 0xFFFF
+        edited = len(self._levels) == 1 and self._edit_up_to(tag)
+        self._drop = edited or not tag & 0xFFFF
         if not self._drop:
             self._write_header(tag, vr, length)
         level = self._levels[-1]
@@ -200,6 +211,15 @@ class Reencoder:
             self._joined += swap_words(value, word) if word > 1 else value
             self._learn(tag, value)
         return start + length
+
+    def _edit_up_to(self, tag: int) -> bool:
+        """Writes the edits that are due before `tag` or instead of it; whether one stands for it."""
+        while self._due and self._due[0] <= tag:
+            due = self._due.pop(0)
+            if (edit := self._edits[due]) is not None:
+                self._write_header(due, edit[0], len(edit[1]))
+                self._joined += edit[1]
+        return tag in self._edits
 
     def _write_header(self, tag: int, vr: str, length: int) -> None:
         target = self._levels[-1].target
@@ -215,6 +235,8 @@ class Reencoder:
 
     def _begin_sequence(self, end: int, tag: int, vr: str) -> None:
         level = self._levels[-1]
+        if len(self._levels) == 1:
+            self._edit_up_to(tag)
         stays = vr == "UN" and not self._published_vrs and not level.encoding.explicit and level.target.explicit
         self._write_header(tag, "UN" if stays else "SQ", _UNDEFINED)
         self._enter(end, is_sequence=True)

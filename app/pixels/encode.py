@@ -70,7 +70,7 @@ def _run_length(picture: Picture, native: Native, quality: int) -> bytes:
     segments = []
     for sample in range(picture.samples_per_pixel):
         for octet in reversed(range(octets)):
-            packed = bytes(packbits_encode(np.ascontiguousarray(frame[:, :, sample, octet])))
+            packed = bytes(packbits_encode(frame[:, :, sample, octet].copy()))
             segments.append(packed + b"\0" * (len(packed) % 2))
     offsets = np.cumsum([_RLE_HEADER.size, *map(len, segments[:-1])]).tolist()
     header = _RLE_HEADER.pack(len(segments), *offsets, *[0] * (15 - len(segments)))
@@ -81,31 +81,43 @@ def _jpeg_baseline(picture: Picture, native: Native, quality: int) -> bytes:
     array = samples(picture, native)
     if picture.samples_per_pixel == 1:
         return bytes(jpeg8_encode(array, level=quality or QUALITY))
-    encoded = jpeg8_encode(array, level=quality or QUALITY, colorspace="RGB", outcolorspace="YCBCR", subsampling="422")
-    return bytes(encoded)
+    colours = "RGB" if picture.photometric_interpretation == "RGB" else "YCBCR"
+    options: dict[str, Any] = {"colorspace": colours, "outcolorspace": "YCBCR", "subsampling": "422"}
+    return bytes(jpeg8_encode(array, level=quality or QUALITY, **options))
 
 
-def _jpeg_ls(picture: Picture, native: Native, quality: int) -> bytes:
-    """Signed samples are encoded as the unsigned numbers that their bits are."""
+def _jpeg_lossless(picture: Picture, native: Native, quality: int) -> bytes:
+    """Predictor 1, of which every decoder knows."""
+    array, bits = _unsigned(picture, native)
+    colours = "RGB" if picture.samples_per_pixel == 3 else None
+    options: dict[str, Any] = {"colorspace": colours, "outcolorspace": colours, "bitspersample": bits}
+    return bytes(jpeg8_encode(array, lossless=True, predictor=1, **options))
+
+
+def _unsigned(picture: Picture, native: Native) -> tuple[Array, int]:
+    """The samples as the unsigned numbers that their bits are, and how many bits those have."""
     array = samples(picture, native)
     bits = precision(picture, array)
     unsigned = array.view(array.dtype.str.replace("i", "u"))
     if bits < picture.bits_allocated and picture.pixel_representation:
-        unsigned = unsigned & ((1 << bits) - 1)
+        unsigned = unsigned & np.array((1 << bits) - 1, unsigned.dtype)
+    return unsigned, bits
+
+
+def _jpeg_ls(picture: Picture, native: Native, quality: int) -> bytes:
+    array, bits = _unsigned(picture, native)
+    options = {
+        "rows": picture.rows,
+        "columns": picture.columns,
+        "samples_per_pixel": picture.samples_per_pixel,
+        "bits_stored": bits,
+        "planar_configuration": 0,
+    }
     try:
-        return bytes(
-            encode_pixel_data(
-                unsigned.tobytes(),
-                lossy_error=0,
-                rows=picture.rows,
-                columns=picture.columns,
-                samples_per_pixel=picture.samples_per_pixel,
-                bits_stored=bits,
-                planar_configuration=0,
-            )
-        )
+        return bytes(encode_pixel_data(array.tobytes(), 0, **options))
     except RuntimeError:  # its buffer is too small for a small image of noise
-        return bytes(jpegls_encode(unsigned))
+        whole = samples(picture, native)
+        return bytes(jpegls_encode(whole.view(whole.dtype.str.replace("i", "u"))))
 
 
 def _jpeg_2000(picture: Picture, native: Native, quality: int) -> bytes:
@@ -140,6 +152,7 @@ ENCODERS: dict[str, Callable[[Picture, Native, int], bytes]] = {
     _DEFLATED_FRAME: _deflated,
     RLE: _run_length,
     _J + "50": _jpeg_baseline,
+    _J + "70": _jpeg_lossless,
     _J + "80": _jpeg_ls,
     _J + "90": _jpeg_2000,
     _J + "201": _high_throughput,
