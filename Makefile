@@ -7,6 +7,7 @@ STRICT ?=
 PYTEST_OPTIONS := $(if $(STRICT),--strict-skips)
 # what tests and benchmarks start besides Python: command or library = Debian package
 TOOLS := curl=curl dcmdump=dcmtk dciodvfy=dicom3tools strace=strace xmllint=libxml2-utils fusermount3=fuse3 \
+  Orthanc=orthanc /usr/share/orthanc/plugins/libOrthancDicomWeb.so=orthanc-dicomweb \
   libfuse.so.2=libfuse2 ffmpeg=ffmpeg ojph_compress=openjph-tools cjxl=libjxl-tools chromium=chromium npm=npm
 BENCH_TOOLS := curl=curl storescu=dcmtk wrk=wrk Orthanc=orthanc nginx=nginx-light
 

@@ -7,7 +7,9 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
+from app.dicom.octets import Piece
 from app.dicom.peer import Behaviour
 from app.dicom.status import Progress, is_warning
 from app.errors import FileroomError
@@ -87,6 +89,19 @@ class Originator:
     message_id: int | None = None
 
 
+class Instance(Protocol):
+    """What can be sent: a data set in transfer syntax `syntax`."""
+
+    wanted: Wanted
+    syntax: str
+
+    async def whole(self, limit: int) -> bytes | None:
+        """The data set when it has at most `limit` bytes, else None: it is then read by `pieces`."""
+
+    def pieces(self) -> AsyncIterator[Piece]:
+        """The data set in portions."""
+
+
 class Sender:
     """Sends instances on one association."""
 
@@ -104,21 +119,21 @@ class Sender:
         self._priority = priority
         self._message_id = 0
 
-    async def send(self, delivery: Delivery, context: Context) -> int:
-        """Sends one instance by `context` and gives the status of the last attempt. Raises the delivery's error when it
+    async def send(self, instance: Instance, context: Context) -> int:
+        """Sends one instance by `context` and gives the status of the last attempt. Raises the instance's error when it
         shows before anything was sent, and `AssociationEnded`: also when it breaks off later, since half an instance
         cannot be taken back."""
-        convert = delivery.syntax != context.transfer_syntax
-        data = await delivery.whole(_AT_HAND)
+        convert = instance.syntax != context.transfer_syntax
+        data = await instance.whole(_AT_HAND)
         if data is None:
-            return await self._attempt(delivery.wanted, context, self._stream(delivery, context, convert))
+            return await self._attempt(instance.wanted, context, self._stream(instance, context, convert))
         if convert:
-            conversion = DataSetConversion(delivery.syntax, context.transfer_syntax)
+            conversion = DataSetConversion(instance.syntax, context.transfer_syntax)
             data = b"".join([*conversion.feed(data), *conversion.finish()])
         for attempt in range(self._behaviour.attempts):
             if attempt:
                 await asyncio.sleep(_PAUSE)
-            status = await self._attempt(delivery.wanted, context, data)
+            status = await self._attempt(instance.wanted, context, data)
             if status >> 8 != 0xA7:
                 break
         return status
@@ -142,15 +157,15 @@ class Sender:
             raise Aborted("the peer answered a C-STORE with another message")
         return Progress.DONE if self._behaviour.ignore_statuses else answer.status or Progress.DONE
 
-    async def _stream(self, delivery: Delivery, context: Context, convert: bool) -> AsyncIterator[bytes]:
+    async def _stream(self, instance: Instance, context: Context, convert: bool) -> AsyncIterator[bytes]:
         """The data set, converted if need be. When it breaks off the association is lost with it."""
         try:
             if not convert:
-                async for piece in delivery.pieces():
+                async for piece in instance.pieces():
                     yield bytes(piece)
                 return
-            conversion = DataSetConversion(delivery.syntax, context.transfer_syntax)
-            async for piece in delivery.pieces():
+            conversion = DataSetConversion(instance.syntax, context.transfer_syntax)
+            async for piece in instance.pieces():
                 for out in conversion.feed(piece):
                     yield bytes(out)
             for out in conversion.finish():

@@ -18,11 +18,12 @@ from app.dicom.peer import Peer
 from dimse_bridge.archive_client.archive import Archive
 from dimse_bridge.association.acceptor import serve_associations
 from dimse_bridge.association.association import Association
-from dimse_bridge.association.commands import C_GET_RQ, C_MOVE_RQ
+from dimse_bridge.association.commands import C_ECHO_RQ, C_FIND_RQ, C_GET_RQ, C_MOVE_RQ, C_STORE_RQ
 from dimse_bridge.association.context import Proposed
 from dimse_bridge.association.negotiation import LocalAE, policy
 from dimse_bridge.association.requestor import connect
-from dimse_bridge.services import get, move
+from dimse_bridge.services import echo, find, get, move
+from dimse_bridge.services import store as store_service
 from tests.support.archive import RunningArchive, free_port
 
 CALLED = "FILEROOM"
@@ -57,7 +58,13 @@ async def open_bridge(root: str, *, ours: bool = True) -> AsyncIterator[Bridge]:
     """A bridge before the server at `root`."""
     archive = Archive(root, ours=ours)
     bridge = Bridge(0, root)
-    services = {C_GET_RQ: get.serve, C_MOVE_RQ: move.service(bridge)}
+    services = {
+        C_ECHO_RQ: echo.serve,
+        C_STORE_RQ: store_service.serve,
+        C_FIND_RQ: find.serve,
+        C_GET_RQ: get.serve,
+        C_MOVE_RQ: move.service(bridge),
+    }
 
     async def answer(association: Association) -> None:
         while True:

@@ -1,0 +1,1 @@
+"""DIMSE as its user (SCU): Verification, Storage, Query and Retrieve towards other AEs."""
