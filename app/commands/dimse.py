@@ -15,7 +15,6 @@ from typing import NoReturn
 from pydicom.datadict import keyword_for_tag
 from tqdm import tqdm
 
-from app.commands.workplace import complain, progress
 from app.dicom.peer import PRESETS, ae_title
 from app.errors import BadRequest, CannotStart
 from app.settings import Settings
@@ -233,12 +232,14 @@ async def _store(options: argparse.Namespace, remote: Remote) -> int:
     paths = await asyncio.to_thread(lambda: list(_files(options.paths)))
     size = sum(path.stat().st_size for path in paths)
     stored = 0
-    with progress(size, what="sending") as bar:
+    with tqdm[NoReturn](
+        total=size, desc="sending", unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr
+    ) as bar:
         async for sent in store.store(remote, paths):
             bar.update(sent.length)
             stored += sent.is_stored
             if sent.reason:
-                complain(bar, f"{sent.path}: {sent.reason}")
+                bar.write(f"{sent.path}: {sent.reason}", file=sys.stderr)
     print(f"{stored} of {len(paths)} files were stored.")
     return 0 if stored == len(paths) else 1
 
