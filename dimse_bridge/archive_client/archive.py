@@ -15,7 +15,7 @@ import orjson
 
 from app.dicom.octets import Piece
 from app.errors import ArchiveUnreachable, CannotStart
-from dimse_bridge.archive_client.connection import Answer, Times
+from dimse_bridge.archive_client.connection import DEFAULT_TIMES, Answer, Times
 from dimse_bridge.archive_client.faults import LONGEST_PROBLEM, error_of
 from dimse_bridge.archive_client.parts import Part, parts_of
 from dimse_bridge.archive_client.pool import Pool
@@ -59,7 +59,7 @@ class Archive:
         *,
         ours: bool = True,
         tls: ssl.SSLContext | None = None,
-        times: Times = Times(),  # noqa: B008 (frozen)
+        times: Times = DEFAULT_TIMES,
     ) -> None:
         address = urlsplit(root)
         if address.scheme not in ("http", "https") or not address.hostname:

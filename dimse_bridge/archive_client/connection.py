@@ -30,6 +30,9 @@ class Times:
     stall: float = 30.0
 
 
+DEFAULT_TIMES = Times()
+
+
 class Answer:
     """One response. `status` and `headers` (names in lower case) are there from the start; the body is read by `read`
     or `chunks`, once."""
