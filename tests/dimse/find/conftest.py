@@ -10,7 +10,7 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from app.dicom.peer import PRESETS, Peer
+from app.dicom.peer import PRESETS, STANDARD, Peer
 from dimse_bridge.archive_client.archive import Archive
 from dimse_bridge.association.acceptor import serve_associations
 from dimse_bridge.association.association import Association
@@ -25,6 +25,7 @@ SMALL = 60_000
 HTTP_SERVER_ERROR = 500
 PEERS = {name.upper(): Peer(name.upper(), behaviour=preset) for name, preset in PRESETS.items()}
 PEERS["GREEK"] = Peer("GREEK", character_set="ISO_IR 126")
+PEERS["DEAF"] = Peer("DEAF", behaviour=replace(STANDARD, find_cancel=False))
 PEERS["LATE"] = Peer("LATE")
 
 
