@@ -8,15 +8,15 @@ import sys
 from importlib import import_module
 from importlib.metadata import version
 
-from pydantic import ValidationError
-
+from app.commands.configuration import read
 from app.errors import CannotStart, FileroomError
-from app.settings import PREFIX, Settings, unknown_variables
+from app.settings import Settings, unknown_variables
 from dimse_bridge.settings import Settings as BridgeSettings
 
 # Command → (its module in app.commands, what it does). A module is imported when its command is typed.
 COMMANDS = {
     "serve": ("serve", "run the archive with everything it needs"),
+    "bridge": ("bridge", "speak DIMSE before an archive that runs elsewhere"),
     "migrate": ("migrate", "bring the catalog's schema up to date"),
     "import": ("import_", "store files, folders and ZIP archives"),
     "export": ("export", "write stored files into a folder"),
@@ -53,13 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _settings() -> Settings:
     for name in unknown_variables(os.environ, BridgeSettings.model_fields):
         print(f"fileroom: {name} is no setting and is ignored", file=sys.stderr)
-    try:
-        return Settings()
-    except ValidationError as error:
-        problems = [f"{PREFIX}{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors()]
-        raise CannotStart("\n".join(problems)) from error
-    except ValueError as error:
-        raise CannotStart(str(error)) from error
+    return read(Settings)
 
 
 def _parser(words: list[str]) -> argparse.ArgumentParser:

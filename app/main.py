@@ -21,7 +21,7 @@ from app.dicomweb.description import Described
 from app.dicomweb.front_door import FrontDoor
 from app.errors import BlobStoreFailed, FileroomError
 from app.security.asserted import AssertedPeers
-from app.security.guard import Guard
+from app.security.guard import Guard, Identify
 from app.security.identity import Everybody, TokenHolders
 from app.security.policy import check_routes
 from app.settings import Settings
@@ -57,9 +57,12 @@ def make_context(settings: Settings, database_url: str) -> Context:
     )
 
 
-def create_app(settings: Settings, database_url: str = "", metrics: Metrics | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, database_url: str = "", metrics: Metrics | None = None, *, bridge_token: str = ""
+) -> FastAPI:
     """The archive as one ASGI application; `database_url` overrides the setting when the server is embedded, `metrics`
-    are shared by the workers. Raises `CannotStart` when a route has no rule in `app.security.policy`."""
+    are shared by the workers, `bridge_token` is that of the bridge beside us. Raises `CannotStart` when a route has
+    no rule in `app.security.policy`."""
     context = make_context(settings, database_url or settings.database_url)
     metrics = metrics or Metrics()
     _count(context, metrics)
@@ -92,15 +95,17 @@ def create_app(settings: Settings, database_url: str = "", metrics: Metrics | No
         app.add_route(path, viewer.endpoint, methods=["GET"])
     app.add_route("/metrics", metrics.endpoint, methods=["GET"])
     hot = FrontDoor(app.inside, owner=app, prefix=DICOMWEB_ROOT, routers=routers)
-    app.entrance = _entrance(hot, app, settings, context, metrics)
+    everybody = settings.auth == "none"
+    identity = Everybody() if everybody else TokenHolders(context.catalog, bridge_token)
+    app.entrance = _entrance(hot, app, identity, context, metrics)
     return app
 
 
-def _entrance(hot: ASGIApp, app: FastAPI, settings: Settings, context: Context, metrics: Metrics) -> ASGIApp:
+def _entrance(hot: ASGIApp, app: FastAPI, identity: Identify, context: Context, metrics: Metrics) -> ASGIApp:
     """What every request passes before `hot`, from the inside out: who may, how it went, which pages may read it."""
     routes = list(iter_route_contexts(app.routes))
     check_routes(routes)
-    identity = TokenHolders(context.catalog) if settings.auth == "token" else Everybody()
+    settings: Settings = app.state.settings
     asserted = AssertedPeers(context.catalog, admits_unknown=settings.admits_unknown_peers)
     guarded = Guard(hot, identity=identity, peers=asserted, answer=faults.problem, store_body=context.limits.request)
     paths = frozenset(route.path for route in routes if route.path)

@@ -12,13 +12,14 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from app.catalog.embedded import MAJOR, Embedded
 from app.catalog.migrate import prepare
 from app.errors import CannotStart
+from app.serving.companion import Companion
 from app.serving.listener import Board, addresses, is_loopback, listen
 from app.serving.processes import Child, Processes, call_in_child
 from app.serving.worker import Lifeline, Post, run_worker
@@ -33,19 +34,20 @@ _DATABASE_RETRY_SECONDS = 2.0
 _DESCRIPTORS = 65536
 
 
-def serve(settings: Settings) -> int:
-    """Serves until a signal ends it; the exit status. Raises `CannotStart`."""
+def serve(settings: Settings, open_bridge: Callable[[], Companion] | None = None) -> int:
+    """Serves until a signal ends it, with the bridge beside the archive that `open_bridge` makes; the exit status.
+    Raises `CannotStart`."""
     configure_logging(settings)
     check_exposure(settings)
     _prepare_process()
     with _data_folder(settings), _Database(settings) as database:
         sockets = listen(settings.http_host, settings.http_port)
+        bridge = open_bridge() if open_bridge else None
         if not call_in_child(lambda: _migrate(database.url)):
             return 2
-        processes = _processes(settings, database, sockets)
+        processes = _processes(settings, database, sockets, bridge)
         served = processes.run(database.look)
-        for listener in sockets:
-            listener.close()
+        _leave([*sockets, *(bridge.sockets if bridge else ())])
         if served:
             _say("Stopping: requests under way are finished first. Again: stop at once.")
         processes.end(settings.shutdown_seconds)
@@ -155,41 +157,69 @@ def _migrate(url: str) -> None:
         os._exit(2)
 
 
-def _processes(settings: Settings, database: _Database, sockets: list[socket.socket]) -> Processes:
+def _processes(
+    settings: Settings, database: _Database, sockets: list[socket.socket], bridge: Companion | None
+) -> Processes:
     from app.main import create_app, make_context
 
     count = settings.worker_count
-    metrics = Metrics(count + 1)
+    metrics = Metrics(count + 1 + (bridge.slots if bridge else 0))
     metrics.use(count)
-    app = create_app(settings, database.url, metrics)
+    app = create_app(settings, database.url, metrics, bridge_token=bridge.token if bridge else "")
     post = Post(app, settings, metrics, sockets, Board(count), Lifeline.make())
 
+    root = f"{_roots(sockets)[0]}/dicom-web"
+
     def worker(slot: int) -> Child:
+        def work() -> None:
+            _leave(bridge.sockets if bridge else ())
+            run_worker(post, slot)
+
         def died() -> None:
             post.board[slot] = -1
             metrics.own.add("fileroom_process_restarts_total")
 
-        return Child(f"worker {slot + 1}", lambda: run_worker(post, slot), died)
+        return Child(f"worker {slot + 1}", work, died)
 
     def jobs() -> None:
         from app.serving.background import work
 
         post.lifeline.hold("fileroom-jobs")
-        for listener in sockets:
-            listener.close()
+        _leave([*sockets, *(bridge.sockets if bridge else ())])
         work(make_context(settings, database.url), settings)
 
+    def speak_dimse() -> None:
+        assert bridge is not None
+        post.lifeline.hold("fileroom-dimse")
+        _leave(sockets)
+        bridge.run(root, bridge.token, metrics, count + 1)
+
     children = [worker(slot) for slot in range(count)] + [Child("jobs", jobs, lambda: None)]
+    if bridge:
+        children.append(Child("bridge", speak_dimse, lambda: None, ends_first=True))
     gc.collect()
     gc.freeze()  # the children share what is there now, and their collectors do not touch it
-    return Processes(children, post.lifeline, count, lambda: _say(_welcome(settings, database, sockets)))
+    return Processes(children, post.lifeline, count, lambda: _say(_welcome(settings, database, sockets, bridge)))
 
 
-def _welcome(settings: Settings, database: _Database, sockets: list[socket.socket]) -> str:
+def _leave(sockets: Sequence[socket.socket]) -> None:
+    """Closes sockets that are other processes'."""
+    for listener in sockets:
+        listener.close()
+
+
+def _roots(sockets: list[socket.socket]) -> list[str]:
+    """The addresses at which this machine reaches the sockets."""
     roots = []
     for listener in sockets:
         host, port = listener.getsockname()[:2]
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
         roots.append(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+    return roots
+
+
+def _welcome(settings: Settings, database: _Database, sockets: list[socket.socket], bridge: Companion | None) -> str:
+    roots = _roots(sockets)
     access = "API tokens: fileroom token create NAME --scope read --scope write"
     if settings.auth == "none":
         access = "everybody on this machine (FILEROOM_AUTH=none)"
@@ -197,6 +227,7 @@ def _welcome(settings: Settings, database: _Database, sockets: list[socket.socke
     lines = [
         "Fileroom is ready.",
         *(f"  DICOMweb  {root}/dicom-web" for root in roots),
+        *([bridge.welcome] if bridge else []),
         f"  API       {roots[0]}/docs",
         f"  viewer    {f'{roots[0]}/viewer/' if find_package(settings.viewer) else f'not installed: {HOW_TO_ADD}'}",
         f"  data      {settings.data.resolve()}",

@@ -76,6 +76,10 @@ class Registry:
                 return None
         return peer
 
+    def is_registered(self, aet: str) -> bool:
+        """Whether the AE title is one of the known peers."""
+        return self._table is not None and aet in self._table.peers
+
     async def destination(self, aet: str) -> Peer | None:
         """The peer of this AE title, if it is registered with an address where we can call it."""
         peer = (await self._current()).peers.get(aet)

@@ -28,11 +28,13 @@ _KILLED_AFTER = 2.0
 
 @dataclass(slots=True)
 class Child:
-    """One process to keep running. `run` is called in it; `died` in the parent, before it is started again."""
+    """One process to keep running. `run` is called in it; `died` in the parent, before it is started again. One that
+    `ends_first` needs the others to finish what it does."""
 
     name: str
     run: Callable[[], None]
     died: Callable[[], None]
+    ends_first: bool = False
     pid: int = 0
     failures: int = 0
     started_at: float = 0.0
@@ -67,23 +69,18 @@ class Processes:
         """Asks the children to finish; kills those that have not after `seconds`, or at another signal."""
         signals_before = self._endings
         deadline = time.monotonic() + seconds + _KILLED_AFTER
-        self._signal(signal.SIGTERM)
-        while self._living() and time.monotonic() < deadline and self._endings == signals_before:
-            self._wait(0.1)
-            self._reap(quietly=True)
-        if self._living():
+        for group in ([child for child in self._children if child.ends_first], self._children):
+            _signal(group, signal.SIGTERM)
+            while _living(group) and time.monotonic() < deadline and self._endings == signals_before:
+                self._wait(0.1)
+                self._reap(quietly=True)
+        left = _living(self._children)
+        if left:
             log.warning("ended before all requests were finished")
-        self._signal(signal.SIGKILL)
-        for child in self._living():
+        _signal(left, signal.SIGKILL)
+        for child in left:
             os.waitpid(child.pid, 0)
             child.pid = 0
-
-    def _living(self) -> list[Child]:
-        return [child for child in self._children if child.pid]
-
-    def _signal(self, number: signal.Signals) -> None:
-        for child in self._living():
-            os.kill(child.pid, number)
 
     def _take_signals(self) -> None:
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
@@ -111,7 +108,7 @@ class Processes:
                 child.pid = _fork(child.run)
 
     def _reap(self, *, quietly: bool = False) -> None:
-        for child in self._living():
+        for child in _living(self._children):
             pid, status = os.waitpid(child.pid, os.WNOHANG)
             if not pid:
                 continue
@@ -125,6 +122,15 @@ class Processes:
             child.start_at = now + pause
             code = os.waitstatus_to_exitcode(status)
             log.error("%s ended with status %d; it starts again in %.1f s", child.name, code, pause)
+
+
+def _living(children: list[Child]) -> list[Child]:
+    return [child for child in children if child.pid]
+
+
+def _signal(children: list[Child], number: signal.Signals) -> None:
+    for child in _living(children):
+        os.kill(child.pid, number)
 
 
 def _fork(run: Callable[[], None]) -> int:

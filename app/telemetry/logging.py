@@ -22,12 +22,14 @@ from app.errors import FileroomError
 
 FIELDS = frozenset(
     {"method", "route", "status", "milliseconds", "outcome", "principal", "study", "series", "instance", "bytes"}
-    | {"association", "peer", "called", "address", "service", "count", "failed", "reason", "sop_class", "syntax"}
+    | {"association", "peer", "called", "address", "service", "count", "level", "keys", "answers", "seconds"}
 )
-"""What `extra={"fields": {...}}` may hold. `study`, `series` and `instance` are UIDs and leave hashed; `sop_class` and
-`syntax` are names that the standard gave."""
+"""What `extra={"fields": {...}}` may hold. `study`, `series` and `instance` are UIDs and leave hashed; `keys` is a
+number."""
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
+association_id: ContextVar[str] = ContextVar("association_id", default="")
+"""The DIMSE association that the current task serves."""
 
 _UID_FIELDS = frozenset({"study", "series", "instance"})
 _UID = re.compile(r"\d+(?:\.\d+){4,}")
@@ -124,6 +126,8 @@ class _Lines(logging.Formatter):
         }
         if request := request_id.get():
             facts["request"] = request
+        if association := association_id.get():
+            facts["association"] = association
         for name, value in getattr(record, "fields", {}).items():
             if name in FIELDS:
                 facts[name] = hashed_uid(str(value), self._key) if name in _UID_FIELDS else value

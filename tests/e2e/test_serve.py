@@ -35,7 +35,7 @@ def get(connection: http.client.HTTPConnection, path: str) -> http.client.HTTPRe
 def refusal(data: Path, **environment: str) -> tuple[int, str]:
     """Exit status and message of a `fileroom serve` that must not start."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("FILEROOM_")}
-    own = {"FILEROOM_DATA": str(data), "FILEROOM_HTTP_PORT": str(free_port())}
+    own = {"FILEROOM_DATA": str(data), "FILEROOM_HTTP_PORT": str(free_port()), "FILEROOM_DIMSE_PORT": "0"}
     done = subprocess.run(
         [sys.executable, "-m", "app.cli", "serve"],
         cwd=ROOT,

@@ -121,6 +121,7 @@ def start_archive(data: Path, *, port: int = 0, ready: bool = True, **environmen
     data.parent.mkdir(parents=True, exist_ok=True)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("FILEROOM_")}
     own = {"FILEROOM_DATA": str(data), "FILEROOM_HTTP_PORT": str(port), "FILEROOM_WORKERS": "2"}
+    own["FILEROOM_DIMSE_PORT"] = "0"  # no bridge, unless one is asked for
     own["FILEROOM_DIMSE_PORT"] = "0"  # a bridge is started where a test wants one
     archive = RunningArchive(data, port, inherited | {"PYTHONUNBUFFERED": "1"} | own | environment)
     if ready:
