@@ -15,7 +15,7 @@ from app.archive.derived_cache import DerivedCache
 from app.archive.store import Storekeeper
 from app.blobs.local import LocalBlobStore
 from app.catalog.engine import Catalog
-from app.dicomweb import capabilities, delete, faults, peers, qido, stow, wado
+from app.dicomweb import capabilities, delete, faults, peers, qido, stow, wado, wado_uri
 from app.dicomweb.cors import Cors
 from app.dicomweb.description import Described
 from app.dicomweb.front_door import FrontDoor
@@ -87,6 +87,7 @@ def create_app(
     for router in (*routers, capabilities.router(routers)):
         app.include_router(router, prefix=DICOMWEB_ROOT)
     app.include_router(peers.router)
+    app.include_router(wado_uri.router)
     app.add_route("/healthz", health.healthz, methods=["GET"])
     app.add_route("/readyz", health.readyz(_checks(context, metrics)), methods=["GET"])
     app.add_route("/docs", ApiPage(app).endpoint, methods=["GET"])

@@ -71,7 +71,19 @@ unless set otherwise.
 
 {media_types}
 
-### 2.4 Transfer syntaxes
+### 2.4 Rendered images
+
+Frames are rendered as PS3.4 N.2 says: Modality LUT or rescale, then the first window, else the first VOI LUT, else all
+that the frame holds (images of at most 8 bits: could hold), then the polarity; palettes, RGB and YBR; for frames of
+functional groups their own values. Presentation states, overlays and ICC profiles are not applied. Pixels that are not
+square are made so. `window`, `viewport`, `quality` and `annotation` (8.3.5) are supported, `iccprofile` is not.
+
+A study or series is shown by its middle image, an instance by its Representative Frame Number, else by its first frame
+(thumbnails: the middle one); `multipart/related` gets all. Encapsulated documents and videos leave as themselves, in
+byte ranges; other instances without images cannot be rendered. WADO-URI (9) takes all parameters but `anonymize` and
+those of presentation states, which it refuses.
+
+### 2.5 Transfer syntaxes
 
 All are stored as received; so are private ones. *Named only*: the object leaves in this transfer syntax when the
 request names it, else as Explicit VR Little Endian (PS3.18 8.7.3). *As stored*: leaves as stored when no transfer
@@ -127,7 +139,7 @@ def conformance(document: dict[str, Any]) -> str:
 
 def _resources(document: dict[str, Any]) -> Iterator[Sequence[str]]:
     for path, methods in sorted(document["paths"].items()):
-        if path.startswith("/dicom-web"):
+        if path.startswith(("/dicom-web", "/wado")):
             for method, operation in sorted(methods.items()):
                 ours = operation.get("x-fileroom-extension", False)
                 service = ", ".join(operation.get("tags", [])) + (" *ours*" if ours else "")
@@ -144,7 +156,7 @@ def _attribute(row: Attribute) -> Sequence[str]:
 def _media_types() -> Iterator[Sequence[str]]:
     for media, default in DEFAULT_SYNTAX.items():
         others = [uid for uid in SYNTAXES_OF.get(media, ()) if uid != default]
-        others = ["any of 2.4"] if media == DICOM else others
+        others = ["any of 2.5"] if media == DICOM else others
         yield f"`{media}`", ", ".join([f"**{default}**", *others])
 
 

@@ -1,4 +1,4 @@
-"""What one worker keeps in memory for Retrieve; neither cache can be wrong, since versions do not change."""
+"""What one worker keeps in memory for Retrieve; no cache can be wrong, since versions do not change."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from fastapi import FastAPI
 
 from app.archive.frames import PieceCache
 from app.archive.metadata import MetadataCache
+from app.archive.render import FactsCache
 
 _PIECES_PART = 4
+_FACTS_PART = 8
 
 
 def metadata_cache(app: FastAPI) -> MetadataCache:
@@ -23,4 +25,12 @@ def piece_cache(app: FastAPI) -> PieceCache:
     cache: PieceCache | None = getattr(app.state, "piece_cache", None)
     if cache is None:
         cache = app.state.piece_cache = PieceCache(app.state.context.cache_bytes // _PIECES_PART)
+    return cache
+
+
+def facts_cache(app: FastAPI) -> FactsCache:
+    """What rendering needs of versions."""
+    cache: FactsCache | None = getattr(app.state, "facts_cache", None)
+    if cache is None:
+        cache = app.state.facts_cache = FactsCache(app.state.context.cache_bytes // _FACTS_PART)
     return cache

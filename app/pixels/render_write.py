@@ -18,7 +18,8 @@ _FULL_CHROMA = 90
 _FONT_SHARE = 40
 _SMALLEST, _LARGEST = 10, 48
 
-ImageFont.load_default(_SMALLEST)  # in the cage nothing more can be imported
+Image.preinit()  # in the cage nothing more can be imported
+ImageFont.load_default(_SMALLEST)
 
 
 def annotated(image: Image.Image, corners: Sequence[Sequence[str]]) -> Image.Image:

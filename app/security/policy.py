@@ -40,6 +40,8 @@ def _rule(methods: str, path: str, scope: str, *, stores: bool = False, bridge: 
 RULES = (
     # PS3.18: capabilities (8.9), search (10.6), retrieve (10.4)
     _rule("GET HEAD OPTIONS", r"/dicom-web(?:/.*)?", "read"),
+    # PS3.18 9
+    _rule("GET HEAD", r"/wado", "read"),
     # PS3.18 10.5
     _rule("POST", r"/dicom-web/studies(?:/[^/]+)?", "write", stores=True),
     # ours
