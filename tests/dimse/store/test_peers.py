@@ -98,7 +98,8 @@ async def test_what_storescu_sends_of_the_corpus_is_what_the_archive_has(
     reference.mkdir()
     port = free_port()
     command = (dcmtk("storescp"), "--bit-preserving", "+xa", "--promiscuous", "-aet", CALLED, "-uf")
-    scp = await asyncio.create_subprocess_exec(*command, "-od", str(reference), str(port))
+    environment = os.environ | {"TCP_NODELAY": "1"}
+    scp = await asyncio.create_subprocess_exec(*command, "-od", str(reference), str(port), env=environment)
     try:
         async with open_bridge(empty.root) as bridge:
             await send_corpus(sendable, (port, bridge.port), tmp_path)
