@@ -6,46 +6,30 @@ current at that moment, whatever happens meanwhile. The next file or piece is re
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import zlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from typing import NamedTuple
+from collections.abc import AsyncGenerator
 
 import orjson
 
 from app.archive.context import Context
-from app.archive.zip_stream import ZipStream
 from app.blobs.base import ByteRange
-from app.blobs.checksum import PIECE
 from app.blobs.keys import make_key
 from app.catalog import lookups
-from app.dicom.convert import Conversion
 from app.dicom.header import BULK_MARK
 from app.dicom.octets import Piece
 from app.dicom.transfer_syntaxes import transfer_syntax
 from app.dicom.uid import is_uid
-from app.errors import Corrupt, NotAcceptable, NotFound, Refused
+from app.errors import Corrupt, NotFound
 
 log = logging.getLogger(__name__)
 Instance = lookups.Instance
 Pieces = AsyncGenerator[Piece, None]
 
-PREAMBLE = 128
-"""Bytes before `DICM` (PS3.10 7.1)."""
-
-
 _NEVER_OVER_LONG = 32 << 20
 """Files up to this length never hold pixel data that is too long for Explicit VR Little Endian."""
 _LONGEST_VALUE = 0xFFFFFFFE
 _IMAGE_SIZE = ("00280010", "00280011", "00280002", "00280100")
-
-
-class Chosen(NamedTuple):
-    """An instance to send, and whether it leaves as Explicit VR Little Endian instead of as stored."""
-
-    instance: Instance
-    converts: bool
 
 
 def require_uids(*uids: str) -> None:
@@ -110,33 +94,6 @@ def raise_alarm(context: Context, instance: Instance) -> None:
     log.error("stored bytes do not match their checksum", extra={"fields": fields})
 
 
-async def read_file(context: Context, chosen: Chosen) -> Pieces:
-    """One file, its preamble blanked when the settings say so."""
-    instance = chosen.instance
-    source = read(context, instance, 0, instance.length)
-    blank = context.blank_preamble and instance.dataset_offset > PREAMBLE
-    async for piece in converted(instance, source, context) if chosen.converts else source:
-        if blank:
-            yield bytes(PREAMBLE)
-            piece, blank = memoryview(piece)[PREAMBLE:], False
-        yield piece
-
-
-async def converted(instance: Instance, source: AsyncIterator[Piece], context: Context) -> Pieces:
-    """The file as Explicit VR Little Endian."""
-    conversion = Conversion(
-        instance.transfer_syntax, instance.dataset_offset, instance.sop_class, instance.sop, context.limits
-    )
-    try:
-        async for piece in source:
-            for out in await asyncio.to_thread(conversion.feed, piece):
-                yield out
-        for out in conversion.finish():
-            yield out
-    except Refused as error:
-        raise NotAcceptable(f"the instance cannot be sent as Explicit VR Little Endian: {error.detail}") from error
-
-
 def may_be_over_long(instance: Instance) -> bool:
     """Whether it is worth asking `is_over_long`."""
     row = transfer_syntax(instance.transfer_syntax)
@@ -152,49 +109,3 @@ async def is_over_long(context: Context, instance: Instance) -> bool:
         values = members.get(tag, {}).get("Value") or [1]
         bits *= values[0] if isinstance(values[0], int) else 1
     return bits // 8 >= _LONGEST_VALUE
-
-
-async def read_files(context: Context, chosen: Sequence[Chosen]) -> AsyncGenerator[tuple[int, Piece], None]:
-    """The files one after the other: (which of `chosen`, its next piece). A small one is read while the one before is
-    being sent."""
-    following: asyncio.Task[bytes] | None = None
-    try:
-        for at, one in enumerate(chosen):
-            current, following = following or _begin(context, one), None
-            if at + 1 < len(chosen):
-                following = _begin(context, chosen[at + 1])
-            if current is not None:
-                yield at, await current
-            else:
-                async for piece in read_file(context, one):
-                    yield at, piece
-    finally:
-        if following is not None:
-            following.cancel()
-
-
-def _begin(context: Context, one: Chosen) -> asyncio.Task[bytes] | None:
-    return asyncio.ensure_future(read_small(context, one)) if is_small(context, one) else None
-
-
-def is_small(context: Context, one: Chosen) -> bool:
-    """Whether the file is sent as stored and read at once."""
-    return one.instance.length <= PIECE and not one.converts and not context.blank_preamble
-
-
-async def read_small(context: Context, one: Chosen) -> bytes:
-    """The whole of a small file."""
-    return await read_at_once(context, one.instance, 0, one.instance.length)
-
-
-async def read_zip(context: Context, chosen: Sequence[Chosen]) -> Pieces:
-    """The files as a ZIP file, named `<study>/<series>/<SOP Instance>.dcm`."""
-    archive = ZipStream()
-    last = -1
-    async for at, piece in read_files(context, chosen):
-        if at != last:
-            last, instance = at, chosen[at].instance
-            yield archive.begin(f"{instance.study}/{instance.series}/{instance.sop}.dcm")
-        archive.count(piece)
-        yield piece
-    yield archive.finish()

@@ -13,8 +13,16 @@ from urllib.parse import unquote
 
 from app.dicom import media_types as media
 from app.dicom.limits import DEFAULT
-from app.dicom.transfer_syntaxes import ENCAPSULATED_UNCOMPRESSED, EXPLICIT_LE, transfer_syntax
+from app.dicom.transfer_syntaxes import (
+    ENCAPSULATED_UNCOMPRESSED,
+    EXPLICIT_BE,
+    EXPLICIT_LE,
+    IMPLICIT_LE,
+    is_native,
+    transfer_syntax,
+)
 from app.errors import LimitExceeded, NotAcceptable
+from app.pixels import targets
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.ASCII)
 _Q = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
@@ -202,33 +210,58 @@ def preferred(accept: str, offers: tuple[Offer, ...]) -> tuple[Offer, ...]:
 @dataclass(frozen=True, slots=True)
 class Stored:
     """What negotiation must know of an instance: its transfer syntax, whether it has pixel data at all (without it,
-    nothing is compressed), and whether its pixel data would be too long for Explicit VR Little Endian."""
+    nothing is compressed), whether its pixel data would be too long for Explicit VR Little Endian, and what its frames
+    can be transcoded to, the cheapest first; None when only the transfer syntax is known."""
 
     transfer_syntax: str
     pixels: bool = True
     over_long: bool = False
+    targets: tuple[str, ...] | None = None
 
 
-def _convertible(stored: Stored) -> bool:
+@lru_cache(512)
+def possible(stored: Stored) -> tuple[str, ...]:
+    """The transfer syntaxes, besides the stored one, that the instance can be sent in."""
     row = transfer_syntax(stored.transfer_syntax)
-    return not row.encapsulated and stored.transfer_syntax != EXPLICIT_LE
+    if not row.encapsulated or not stored.pixels:
+        found: list[str] = [EXPLICIT_LE, IMPLICIT_LE, *([] if row.encapsulated else [EXPLICIT_BE])]
+    else:
+        found = [] if stored.over_long or not targets.is_decoded(row.uid) else list(targets.NATIVE)
+    if stored.pixels and targets.is_decoded(row.uid):
+        found += targets.COMPRESSED
+    known = stored.targets
+    return tuple(
+        uid
+        for uid in found
+        if uid != row.uid and (known is None or uid in known or (is_native(uid) and is_native(row.uid)))
+    )
+
+
+def needs_codec(stored: Stored, offer: Offer) -> bool:
+    """Whether sending it means encoding pixels, so that more must be known of them."""
+    return offer.transfer_syntax != stored.transfer_syntax and offer.transfer_syntax in targets.COMPRESSED
 
 
 @lru_cache(512)
 def dicom_offers(stored: Stored, multipart: bool, single: bool) -> tuple[Offer, ...]:
-    """What an instance can be sent as in `application/dicom` (PS3.18 8.7.3.2, 8.7.3.4)."""
+    """What an instance can be sent as in `application/dicom` (PS3.18 8.7.3.2, 8.7.3.4). Without a name, Explicit VR
+    Little Endian, unless the pixels are lossy or would be too long; what needs a codec comes last, and nothing is ever
+    compressed without being asked by name."""
     row = transfer_syntax(stored.transfer_syntax)
     only_named = media.leaves_only_when_named(row)
-    unnamed = stored.transfer_syntax == EXPLICIT_LE or (
-        row.encapsulated and (media.stored_without_asking(row) or stored.over_long or not stored.pixels)
-    )
-    offers = []
+    as_stored = row.encapsulated and (media.stored_without_asking(row) or stored.over_long or not stored.pixels)
+    found = []
     for in_parts in (True, False):
-        if multipart if in_parts else single:
-            if _convertible(stored):
-                offers.append(Offer(in_parts, media.DICOM, EXPLICIT_LE, True, only_named))
-            offers.append(Offer(in_parts, media.DICOM, stored.transfer_syntax, unnamed, not only_named))
-    return tuple(offers)
+        if not (multipart if in_parts else single):
+            continue
+        others = [Offer(in_parts, media.DICOM, uid, False, False) for uid in possible(stored) if uid != EXPLICIT_LE]
+        explicit = Offer(in_parts, media.DICOM, EXPLICIT_LE, not as_stored, only_named)
+        own = Offer(in_parts, media.DICOM, row.uid, row.uid == EXPLICIT_LE or as_stored, not only_named)
+        if EXPLICIT_LE not in possible(stored):
+            found += [own, *others]
+        else:
+            found += [own, explicit, *others] if row.encapsulated else [explicit, own, *others]
+    return tuple(found)
 
 
 @lru_cache(512)
@@ -240,10 +273,10 @@ def file_parts(stored: Stored) -> tuple[Offer, ...]:
 @lru_cache(512)
 def zip_offers(stored: Stored) -> tuple[Offer, ...]:
     """What an instance can be inside a ZIP file: as stored unless something else is named."""
-    return tuple(
-        offer._replace(media_type=media.ZIP, unnamed=offer.unnamed or offer.starred)
-        for offer in reversed(dicom_offers(stored, False, True))
+    offers = sorted(
+        dicom_offers(stored, False, True), key=lambda offer: offer.transfer_syntax != stored.transfer_syntax
     )
+    return tuple(offer._replace(media_type=media.ZIP, unnamed=offer.unnamed or offer.starred) for offer in offers)
 
 
 def container(accept: str, offers: tuple[Offer, ...]) -> str:
@@ -252,20 +285,41 @@ def container(accept: str, offers: tuple[Offer, ...]) -> str:
 
 
 @lru_cache(512)
-def frame_offers(stored: str, single: bool) -> tuple[Offer, ...]:
+def frame_offers(stored: str, single: bool, transcodes: tuple[str, ...] | None = None) -> tuple[Offer, ...]:
     """What frames stored in a transfer syntax can be sent as (PS3.18 Tables 8.7.3-4 and -5). Native frames are little
-    endian octets whatever the stored byte order; compressed ones their own type, or octets that say what they hold."""
+    endian octets whatever the stored byte order; compressed ones their own type, or octets that say what they hold.
+    Then comes what they can be made, cheapest first; `transcodes` limits it to what the pixels allow."""
     row = transfer_syntax(stored)
     packagings = (True, False) if single else (True,)
+    able = possible(Stored(stored))
+    transcodes = able if transcodes is None else tuple(uid for uid in transcodes if uid in able)
     if not row.encapsulated or stored == ENCAPSULATED_UNCOMPRESSED:
-        return tuple(Offer(in_parts, media.OCTET_STREAM, EXPLICIT_LE) for in_parts in packagings)
+        offers = [Offer(in_parts, media.OCTET_STREAM, EXPLICIT_LE) for in_parts in packagings]
+        return (*offers, *_made(packagings, [uid for uid in transcodes if uid in targets.COMPRESSED]))
     unasked = media.stored_without_asking(row)
     offers = [
         Offer(in_parts, row.media_type, stored, unnamed=True)
         for in_parts in packagings
         if row.media_type != media.OCTET_STREAM
     ]
-    return (*offers, *(Offer(in_parts, media.OCTET_STREAM, stored, unasked) for in_parts in packagings))
+    offers += [Offer(in_parts, media.OCTET_STREAM, stored, unasked) for in_parts in packagings]
+    if EXPLICIT_LE in transcodes:
+        offers += [Offer(in_parts, media.OCTET_STREAM, EXPLICIT_LE, not unasked, False) for in_parts in packagings]
+    return (*offers, *_made(packagings, [uid for uid in transcodes if uid in targets.COMPRESSED]))
+
+
+def _made(packagings: tuple[bool, ...], syntaxes: Sequence[str]) -> list[Offer]:
+    """Frames that have to be encoded: a type without a name means its default, which never loses anything."""
+    return [
+        offer
+        for uid in syntaxes
+        for in_parts in packagings
+        for kind in (transfer_syntax(uid).media_type,)
+        for offer in (
+            Offer(in_parts, kind, uid, uid == media.DEFAULT_SYNTAX[kind], False),
+            Offer(in_parts, media.OCTET_STREAM, uid, False, False),
+        )
+    ]
 
 
 @lru_cache(256)

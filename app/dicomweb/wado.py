@@ -1,27 +1,33 @@
 """Retrieve of DICOM files (PS3.18 10.4): an instance alone, or a study, series or instance in parts or as a ZIP file.
 
 Each answer has a strong ETag made of the versions that it holds. The other resources are in `wado_metadata`,
-`wado_frames`, `wado_bulk` and `rendered`."""
+`wado_frames` and `wado_bulk`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fastapi import Request, Response
 
-from app.archive import retrieve
+from app.archive import files, retrieve
 from app.archive.context import Context
-from app.archive.retrieve import Chosen, Instance
+from app.archive.decoded_frames import picture_of
+from app.archive.files import Chosen
+from app.archive.retrieve import Instance
 from app.dicom import media_types as media
-from app.dicomweb import addresses, negotiate, rendered, wado_bulk, wado_frames, wado_metadata
+from app.dicom.transfer_syntaxes import EXPLICIT_LE
+from app.dicomweb import addresses, negotiate, wado_bulk, wado_frames, wado_metadata
 from app.dicomweb import multipart_writer as parts
+from app.dicomweb.caches import piece_cache
 from app.dicomweb.negotiate import Offer, Stored
 from app.dicomweb.responses import Pieces, Stream, Whole, describe, is_unchanged, not_modified, ranged
 from app.dicomweb.routes import router as make_router
 from app.dicomweb.wado_document import FILE, FILES, retrieves
+from app.pixels import targets
 
 router = make_router(tags=["Retrieve"])
-for _module in (wado_metadata, wado_frames, wado_bulk, rendered):
+for _module in (wado_metadata, wado_frames, wado_bulk):
     router.routes.extend(_module.router.routes)
 _CONTAINERS = (Offer(True, media.DICOM), Offer(False, media.ZIP))
 
@@ -47,21 +53,24 @@ async def retrieve_instance(request: Request) -> Response:
     address = scope["path_params"]
     instance = await retrieve.find_instance(context, address["study"], address["series"], address["instance"])
     accept = negotiate.accept_of_request(scope)
-    offers = negotiate.preferred(accept, negotiate.dicom_offers(await stored_of(context, instance), True, True))
-    offer = negotiate.choose(accept, offers)
+    stored = await stored_of(context, instance)
+    offer = negotiate.choose(accept, negotiate.preferred(accept, negotiate.dicom_offers(stored, True, True)))
+    if offer is not None and negotiate.needs_codec(stored, offer):
+        stored = await narrowed(context, instance, stored)
+        offer = negotiate.choose(accept, negotiate.preferred(accept, negotiate.dicom_offers(stored, True, True)))
     if offer is None:
+        offers = negotiate.preferred(accept, negotiate.dicom_offers(stored, True, True))
         raise negotiate.refuse(accept, [instance.transfer_syntax], offers, addresses.resource(request))
-    converts = offer.transfer_syntax != instance.transfer_syntax
+    chosen = Chosen(instance, offer.transfer_syntax)
     if offer.multipart:
-        return await _in_parts(request, [Chosen(instance, converts)], [offer], instance.version)
-    etag = f'"{instance.version}{_suffix(context, converts)}"'
+        return await _in_parts(request, [chosen], [offer], instance.version)
+    etag = f'"{instance.version}{_suffix(context, chosen)}"'
     headers = describe(etag, offer.label, content_disposition=f'attachment; filename="{instance.sop}.dcm"')
     if is_unchanged(scope, etag):
         return not_modified(headers)
-    if converts:
-        return Stream(retrieve.read_file(context, Chosen(instance, True)), headers)
-    if context.blank_preamble:
-        return Stream(retrieve.read_file(context, Chosen(instance, False)), headers, length=instance.length)
+    if chosen.converts or context.blank_preamble:
+        length = None if chosen.converts else instance.length
+        return Stream(files.read_file(context, piece_cache(request.app), chosen), headers, length=length)
     return ranged(scope, headers, instance.length, lambda start, size: retrieve.read(context, instance, start, size))
 
 
@@ -71,9 +80,16 @@ async def stored_of(context: Context, instance: Instance) -> Stored:
     return Stored(instance.transfer_syntax, instance.frame_kind != 0, over_long)
 
 
-def _suffix(context: Context, converts: bool) -> str:
+async def narrowed(context: Context, instance: Instance, stored: Stored) -> Stored:
+    """The same, knowing what the pixels of the instance can be in; raises `Undecodable` when nothing can be known."""
+    decoded = (await picture_of(context, instance)).decoded
+    return replace(stored, targets=tuple(uid for uid in negotiate.possible(stored) if targets.holds(decoded, uid)))
+
+
+def _suffix(context: Context, chosen: Chosen) -> str:
     """What an ETag says besides the version."""
-    return ("-x" if converts else "") + ("-b" if context.blank_preamble else "")
+    converts = "" if not chosen.converts else "-x" if chosen.syntax == EXPLICIT_LE else f"-x{chosen.syntax[17:]}"
+    return converts + ("-b" if context.blank_preamble else "")
 
 
 async def _several(request: Request, study: str, series: str | None) -> Response:
@@ -84,19 +100,19 @@ async def _several(request: Request, study: str, series: str | None) -> Response
     container = negotiate.container(accept, negotiate.preferred(accept, _CONTAINERS))
     offers_of = negotiate.zip_offers if container is media.ZIP else negotiate.file_parts
     stored_as = [await stored_of(context, instance) for instance in instances]
-    kinds = {stored: offers_of(stored) for stored in stored_as}
-    choices = {stored: negotiate.choose(accept, offers) for stored, offers in kinds.items()}
+    choices = {stored: negotiate.choose(accept, offers_of(stored)) for stored in set(stored_as)}
+    for at, stored in enumerate(stored_as):
+        offer = choices[stored]
+        if offer is not None and negotiate.needs_codec(stored, offer):
+            stored_as[at] = stored = await narrowed(context, instances[at], stored)
+            choices.setdefault(stored, negotiate.choose(accept, offers_of(stored)))
     if None in choices.values():
         refused = [stored for stored, choice in choices.items() if choice is None]
-        raise negotiate.refuse(
-            accept, [stored.transfer_syntax for stored in refused], kinds[refused[0]], addresses.resource(request)
-        )
+        uids = [stored.transfer_syntax for stored in refused]
+        raise negotiate.refuse(accept, uids, offers_of(refused[0]), addresses.resource(request))
     offers: list[Offer] = [choices[stored] for stored in stored_as]  # type: ignore[misc]
-    chosen = [
-        Chosen(instance, offer.transfer_syntax != instance.transfer_syntax)
-        for instance, offer in zip(instances, offers, strict=True)
-    ]
-    digest = parts.boundary_of(one.instance.version + "x" * one.converts for one in chosen).decode()
+    chosen = [Chosen(instance, offer.transfer_syntax) for instance, offer in zip(instances, offers, strict=True)]
+    digest = parts.boundary_of(one.instance.version + _suffix(context, one) for one in chosen).decode()
     if container is media.ZIP:
         return _zipped(request, chosen, digest, series or study)
     return await _in_parts(request, chosen, offers, digest)
@@ -104,22 +120,23 @@ async def _several(request: Request, study: str, series: str | None) -> Response
 
 async def _in_parts(request: Request, chosen: Sequence[Chosen], offers: Sequence[Offer], tag: str) -> Response:
     context: Context = request.app.state.context
-    etag = f'"{tag}{_suffix(context, chosen[0].converts)}-m"'
+    etag = f'"{tag}{_suffix(context, chosen[0])}-m"'
     boundary = parts.boundary_of((etag,))
     headers = describe(etag, parts.content_type(boundary, media.DICOM))
     if is_unchanged(request.scope, etag):
         return not_modified(headers)
     heads = [parts.part_head(boundary, offer.label, first=not at) for at, offer in enumerate(offers)]
     closing = parts.closing(boundary)
-    if len(chosen) == 1 and retrieve.is_small(context, chosen[0]) and request.scope["method"] != "HEAD":
-        return Whole((heads[0], await retrieve.read_small(context, chosen[0]), closing), headers)
+    cache = piece_cache(request.app)
+    if len(chosen) == 1 and files.is_small(context, chosen[0]) and request.scope["method"] != "HEAD":
+        return Whole((heads[0], *await files.read_small(context, cache, chosen[0]), closing), headers)
     length = None
     if not any(one.converts for one in chosen):
         length = sum(map(len, heads)) + sum(one.instance.length for one in chosen) + len(closing)
 
     async def pieces() -> Pieces:
         last = -1
-        async for at, piece in retrieve.read_files(context, chosen):
+        async for at, piece in files.read_files(context, cache, chosen):
             if at != last:
                 yield heads[at]
                 last = at
@@ -130,8 +147,8 @@ async def _in_parts(request: Request, chosen: Sequence[Chosen], offers: Sequence
 
 
 def _zipped(request: Request, chosen: Sequence[Chosen], digest: str, name: str) -> Response:
-    suffix = _suffix(request.app.state.context, chosen[0].converts)
+    suffix = _suffix(request.app.state.context, chosen[0])
     headers = describe(f'"{digest}{suffix}-z"', media.ZIP, content_disposition=f'attachment; filename="{name}.zip"')
     if is_unchanged(request.scope, headers["etag"]):
         return not_modified(headers)
-    return Stream(retrieve.read_zip(request.app.state.context, chosen), headers)
+    return Stream(files.read_zip(request.app.state.context, piece_cache(request.app), chosen), headers)

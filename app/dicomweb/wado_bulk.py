@@ -3,15 +3,20 @@ BulkDataURI."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 
 from fastapi import Request, Response
 
-from app.archive import bulk, frames
+from app.archive import bulk, frames, transcode
 from app.archive.bulk import BulkValue
 from app.archive.context import Context
+from app.archive.decoded_frames import picture_of
+from app.archive.frames import PieceCache, Place
 from app.archive.retrieve import Instance
 from app.dicom import media_types as media
+from app.dicom.octets import Piece
+from app.dicom.transfer_syntaxes import EXPLICIT_LE
 from app.dicomweb import addresses, negotiate
 from app.dicomweb import multipart_writer as parts
 from app.dicomweb.caches import piece_cache
@@ -19,12 +24,14 @@ from app.dicomweb.negotiate import Offer
 from app.dicomweb.responses import Pieces, Stream, Whole, describe, is_unchanged, not_modified, ranged
 from app.dicomweb.routes import router as make_router
 from app.dicomweb.wado_document import FRAMES, PARTS, VALUE, retrieves
-from app.dicomweb.wado_frames import send_frames
+from app.dicomweb.wado_frames import is_made, send_frames
 from app.errors import NotFound
 
 router = make_router(tags=["Retrieve"])
 _SERIES = "/studies/{study}/series/{series}"
 _INSTANCE = _SERIES + "/instances/{instance}"
+_NATIVE_ONLY = (EXPLICIT_LE,)
+"""What bulk values are transcoded to: they are too many for a look at each one's attributes."""
 _INLINE = (
     "application/pdf",
     "image/jpeg",
@@ -120,7 +127,7 @@ async def _parts(
         where = bulk_root(request, instance) + value.path
         places = await bulk.places(context, instance, value)
         last = -1
-        async for at, piece in frames.values(context, cache, instance, places):
+        async for at, piece in _values(context, cache, instance, value, places, offer):
             if at != last:
                 last = at
                 location = f"{where}/frames/{at + 1}" if value.is_encapsulated else where
@@ -130,9 +137,25 @@ async def _parts(
     yield parts.closing(boundary)
 
 
+async def _values(
+    context: Context, cache: PieceCache, instance: Instance, value: BulkValue, places: list[Place], offer: Offer
+) -> AsyncGenerator[tuple[int, Piece], None]:
+    """The value, or each of its frames, as stored or transcoded: (which, its next piece)."""
+    if not value.is_encapsulated or not is_made(instance, offer):
+        async for one in frames.values(context, cache, instance, places):
+            yield one
+        return
+    picture = await picture_of(context, instance)
+    at = 0
+    async with aclosing(transcode.frames_in(context, cache, instance, picture, places, offer.transfer_syntax)) as made:
+        async for frame in made:
+            yield at, frame
+            at += 1
+
+
 def _part_offers(instance: Instance, value: BulkValue) -> tuple[Offer, ...]:
     if value.is_encapsulated:
-        return negotiate.frame_offers(instance.transfer_syntax, False)
+        return negotiate.frame_offers(instance.transfer_syntax, False, _NATIVE_ONLY)
     return (Offer(True, media.OCTET_STREAM),)
 
 
@@ -150,7 +173,7 @@ async def _find(request: Request) -> tuple[Instance, list[BulkValue]]:
 
 async def _pixels(request: Request, instance: Instance, value: BulkValue) -> Response:
     places = await bulk.places(request.app.state.context, instance, value)
-    return await send_frames(request, instance, places, f"b{value.path}")
+    return await send_frames(request, instance, places, f"b{value.path}", whole=not value.is_encapsulated)
 
 
 def _document_offers(mime: str) -> tuple[Offer, ...]:

@@ -29,6 +29,7 @@ Payload = Piece | bytearray | Sequence[Piece]
 
 _ROOT = Path(__file__).resolve().parents[2]
 _START = "import sys; sys.path.append(sys.argv[2]); from app.pixels.cage_child import main; main()"
+_TASKS = "app.pixels.tasks"
 _START_SECONDS = 60.0
 _MESSAGE = 64 << 10
 _KEPT = 16 << 20
@@ -73,9 +74,10 @@ class _Child:
 
 
 class Cage:
-    """The children of one process and event loop."""
+    """The children of one process and event loop. `tasks` names the module of what they can be asked to do."""
 
-    def __init__(self, limits: CageLimits | None = None) -> None:
+    def __init__(self, limits: CageLimits | None = None, tasks: str = _TASKS) -> None:
+        self._tasks = tasks
         self.limits = limits or CageLimits()
         self._idle: list[_Child] = []
         self._places = asyncio.Semaphore(self.limits.children)
@@ -87,7 +89,7 @@ class Cage:
     async def run(
         self, task: str, arguments: Mapping[str, Any], payload: Payload = b"", *, seconds: float | None = None
     ) -> bytes:
-        """What `app.pixels.tasks.TASKS[task]` makes of the payload. Raises what the task raises of `app.errors`,
+        """What `TASKS[task]` of the module makes of the payload. Raises what the task raises of `app.errors`,
         `DecoderFailed` when the child crashed or used up its limits, `Overloaded` when too many jobs wait."""
         if self._under_way >= self.limits.children + self.limits.waiting:
             raise Overloaded("too many pictures are waiting to be decoded")
@@ -111,7 +113,7 @@ class Cage:
             if "length" in answer:
                 result = await _move(answer["length"], lambda: _read(child.memory, answer["length"]))
                 healthy = child.jobs < _JOBS
-                if len(result) > _KEPT:
+                if max(len(result), sum(map(len, pieces))) > _KEPT:
                     os.ftruncate(child.memory, 0)
                 return result
             healthy = answer["error"] != "memory"
@@ -184,7 +186,7 @@ class Cage:
         self._control = ours
         with theirs:
             self._zygote = subprocess.Popen(  # noqa: ASYNC220 - it returns at once, and asyncio's would cost a watcher
-                [sys.executable, "-I", "-c", _START, str(theirs.fileno()), str(_ROOT)],
+                [sys.executable, "-I", "-c", _START, str(theirs.fileno()), str(_ROOT), self._tasks],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 env=environment,

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import importlib
 import os
 import resource
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from app.errors import FileroomError
-from app.pixels.tasks import TASKS, Buffer
+
+Buffer = bytes | bytearray | memoryview
+Task = Callable[[dict[str, Any], bytearray], Buffer | Sequence[Buffer]]
 
 MESSAGE = 64 << 10
 """Longest message, in bytes."""
@@ -28,7 +31,7 @@ _PR_SET_NO_NEW_PRIVS = 38
 _libc = ctypes.CDLL(None)
 
 
-def zygote(control: socket.socket) -> None:
+def zygote(control: socket.socket, tasks: Mapping[str, Task]) -> None:
     """Forks a child for each message that brings a socket and a memory file, until the archive is gone. The message is
     the child's limits; the answer is a descriptor of the child (pidfd), empty when none could be made."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
@@ -44,7 +47,7 @@ def zygote(control: socket.socket) -> None:
         child = os.fork()
         if not child:
             control.close()
-            _run_child(parent, orjson.loads(message), *descriptors)
+            _run_child(parent, tasks, orjson.loads(message), *descriptors)
         for descriptor in descriptors:
             os.close(descriptor)
         try:
@@ -56,7 +59,7 @@ def zygote(control: socket.socket) -> None:
         os.close(handle)
 
 
-def _run_child(parent: int, limits: dict[str, int], link: int, memory: int) -> None:
+def _run_child(parent: int, tasks: Mapping[str, Task], limits: dict[str, int], link: int, memory: int) -> None:
     """The whole life of a child."""
     status = 1
     try:
@@ -65,7 +68,7 @@ def _run_child(parent: int, limits: dict[str, int], link: int, memory: int) -> N
         if os.getppid() == parent:
             with socket.socket(fileno=link) as connection:
                 cage(limits)
-                work(connection, memory, limits["cpu"])
+                work(connection, tasks, memory, limits["cpu"])
         status = 0
     finally:
         os._exit(status)
@@ -84,18 +87,18 @@ def cage(limits: dict[str, int]) -> None:
         resource.setrlimit(kind, (limit, limit))
 
 
-def work(connection: socket.socket, memory: int, cpu: int) -> None:
+def work(connection: socket.socket, tasks: Mapping[str, Task], memory: int, cpu: int) -> None:
     """One job after the other, until the archive closes the connection."""
     while message := connection.recv(MESSAGE):
         used = resource.getrusage(resource.RUSAGE_SELF)
         resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + cpu + 1, resource.RLIM_INFINITY))
-        connection.send(orjson.dumps(_answer(orjson.loads(message), memory)))
+        connection.send(orjson.dumps(_answer(tasks, orjson.loads(message), memory)))
 
 
-def _answer(job: dict[str, Any], memory: int) -> dict[str, Any]:
+def _answer(tasks: Mapping[str, Task], job: dict[str, Any], memory: int) -> dict[str, Any]:
     """Does the job; what came of it stands in the memory file."""
     try:
-        given = TASKS[job["task"]](job["arguments"], _read(memory, job["length"]))
+        given = tasks[job["task"]](job["arguments"], _read(memory, job["length"]))
         return {"length": _write(memory, [given] if isinstance(given, bytes | bytearray | memoryview) else given)}
     except MemoryError:
         return {"error": "memory", "detail": ""}
@@ -129,10 +132,6 @@ def _write(memory: int, pieces: Sequence[Buffer]) -> int:
 
 
 def main() -> None:
-    """Runs on the descriptor that the first argument names."""
+    """Runs on the descriptor that the first argument names, with the tasks of the module that the third names."""
     with socket.socket(fileno=int(sys.argv[1])) as control:
-        zygote(control)
-
-
-if __name__ == "__main__":
-    main()
+        zygote(control, importlib.import_module(sys.argv[3]).TASKS)

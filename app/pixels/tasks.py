@@ -3,16 +3,13 @@ pieces that follow each other. Imported by the zygote only: it loads the codecs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from app.pixels import decode, encode
+from app.pixels.cage_child import Buffer, Task
 from app.pixels.picture import Picture
 from app.pixels.render import render_frame
-
-Buffer = bytes | bytearray | memoryview
-Task = Callable[[dict[str, Any], bytearray], Buffer | Sequence[Buffer]]
 
 
 def decode_frame(arguments: dict[str, Any], payload: bytearray) -> Buffer:

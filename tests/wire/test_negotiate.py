@@ -58,12 +58,27 @@ FRAMES = [
     (OHIF_FRAME, PRIVATE, ("parts", OCTET, PRIVATE)),
     (f"{OCTETS}; transfer-syntax=*", HTJ2K, ("parts", OCTET, HTJ2K)),
     (OCTETS, LE, ("parts", OCTET, LE)),
-    (OCTETS, J2K, None),
-    (OCTETS, RLE, None),
+    (OCTETS, J2K, ("parts", OCTET, LE)),
+    (OCTETS, RLE, ("parts", OCTET, LE)),
+    (OCTETS, HTJ2K, ("parts", OCTET, LE)),
     (OCTETS, JPEG, ("parts", OCTET, JPEG)),
     (OCTETS, J2K_LOSSY, ("parts", OCTET, J2K_LOSSY)),
     (f"{OCTETS}; transfer-syntax={LE}", LE, ("parts", OCTET, LE)),
-    (f"{OCTETS}; transfer-syntax={LE}", JPEG, None),
+    (f"{OCTETS}; transfer-syntax={LE}", JPEG, ("parts", OCTET, LE)),
+    (f"{OCTETS}; transfer-syntax={LE}", H264, None),
+    (f"{OCTETS}; transfer-syntax={LE}", PRIVATE, None),
+    (f"{OCTETS}; transfer-syntax={RLE}", LE, ("parts", OCTET, RLE)),
+    ('multipart/related; type="image/jls"', LE, ("parts", "image/jls", JLS)),
+    ('multipart/related; type="image/jp2"', JPEG, ("parts", "image/jp2", J2K)),
+    ('multipart/related; type="image/jphc"', J2K, ("parts", "image/jphc", HTJ2K)),
+    ("image/dicom-rle", BIG, ("alone", "image/dicom-rle", RLE)),
+    ("image/jpeg", J2K, ("alone", "image/jpeg", JPEG_LOSSLESS)),
+    (f"image/jpeg; transfer-syntax={JPEG}", LE, ("alone", "image/jpeg", JPEG)),
+    (f"image/jpeg; transfer-syntax={JPEG}, image/jls; transfer-syntax={JLS}", LE, ("alone", "image/jls", JLS)),
+    (f"image/jp2; transfer-syntax={J2K_LOSSY}", LE, None),
+    ("application/octet-stream", J2K, ("alone", OCTET, LE)),
+    ("application/octet-stream, image/jp2", J2K, ("alone", "image/jp2", J2K)),
+    ("application/octet-stream, image/jp2;q=0.5", J2K, ("alone", OCTET, LE)),
     (f"{OCTETS}; transfer-syntax={J2K}", J2K, ("parts", OCTET, J2K)),
     (OHIF_WSI, LE, ("parts", OCTET, LE)),
     (OHIF_WSI, JPEG, ("parts", "image/jpeg", JPEG)),
@@ -71,7 +86,7 @@ FRAMES = [
     (OHIF_WSI, JLS_LOSSY, ("parts", "image/jls", JLS_LOSSY)),
     (OHIF_WSI, HTJ2K, ("parts", OCTET, HTJ2K)),
     (CLIENT_JS, JPEG, ("parts", "image/jpeg", JPEG)),
-    (CLIENT_JS, LE, None),
+    (CLIENT_JS, LE, ("parts", "image/jpeg", JPEG_LOSSLESS)),
     (f'multipart/related; type="image/jpeg"; transfer-syntax={JPEG}', JPEG, ("parts", "image/jpeg", JPEG)),
     ('multipart/related; type="image/jpeg"', JPEG_LOSSLESS, ("parts", "image/jpeg", JPEG_LOSSLESS)),
     ('multipart/related; type="image/jp2"', J2K, ("parts", "image/jp2", J2K)),
@@ -83,7 +98,7 @@ FRAMES = [
     ("image/jhc", HTJ2K, ("alone", "image/jphc", HTJ2K)),
     ("image/jpeg", JPEG, ("alone", "image/jpeg", JPEG)),
     ("image/*", J2K, ("alone", "image/jp2", J2K)),
-    ("image/jpeg", LE, None),
+    ("image/jpeg", LE, ("alone", "image/jpeg", JPEG_LOSSLESS)),
     ("image/jpeg;q=0, */*", JPEG, ("parts", "image/jpeg", JPEG)),
     ('multipart/related;type="image/jpeg";q=0, */*', JPEG, ("alone", "image/jpeg", JPEG)),
     ("application/octet-stream", LE, ("alone", OCTET, LE)),
@@ -116,7 +131,7 @@ def test_frames(accept: str, stored: str, expected: tuple[str, str, str] | None)
     assert packaged(choose(accept, frame_offers(stored, True))) == expected
 
 
-ALONE_J2K = ("alone", DICOM, J2K)
+ALONE_LE = ("alone", DICOM, LE)
 FILES = [
     ('multipart/related; type="application/dicom"', LE, ("parts", DICOM, LE)),
     ("multipart/related; type=application/dicom", LE, ("parts", DICOM, LE)),
@@ -126,8 +141,8 @@ FILES = [
     ('multipart/related; type="application/dicom"', JPEG, ("parts", DICOM, JPEG)),
     ('multipart/related; type="application/dicom"', H264, ("parts", DICOM, H264)),
     ('multipart/related; type="application/dicom"', PRIVATE, ("parts", DICOM, PRIVATE)),
-    ('multipart/related; type="application/dicom"', J2K, None),
-    ('multipart/related; type="application/dicom"', RLE, None),
+    ('multipart/related; type="application/dicom"', J2K, ("parts", DICOM, LE)),
+    ('multipart/related; type="application/dicom"', RLE, ("parts", DICOM, LE)),
     ('multipart/related; type="application/dicom"; transfer-syntax=*', LE, ("parts", DICOM, LE)),
     ('multipart/related; type="application/dicom"; transfer-syntax=*', J2K, ("parts", DICOM, J2K)),
     ('multipart/related; type="application/dicom"; transfer-syntax=*', DEFLATED, ("parts", DICOM, DEFLATED)),
@@ -137,10 +152,17 @@ FILES = [
     (f'multipart/related; type="application/dicom"; transfer-syntax={IMPLICIT}', IMPLICIT, ("parts", DICOM, IMPLICIT)),
     (f'multipart/related; type="application/dicom"; transfer-syntax={BIG}', BIG, ("parts", DICOM, BIG)),
     (f'multipart/related; type="application/dicom"; transfer-syntax="{BIG}"', BIG, ("parts", DICOM, BIG)),
-    (f'multipart/related; type="application/dicom"; transfer-syntax={IMPLICIT}', LE, None),
+    (f'multipart/related; type="application/dicom"; transfer-syntax={IMPLICIT}', LE, ("parts", DICOM, IMPLICIT)),
+    (f"application/dicom; transfer-syntax={IMPLICIT}", JPEG, ("alone", DICOM, IMPLICIT)),
+    (f"application/dicom; transfer-syntax={BIG}", LE, ("alone", DICOM, BIG)),
+    (f"application/dicom; transfer-syntax={BIG}", JPEG, None),
+    (f"application/dicom; transfer-syntax={DEFLATED}", LE, None),
+    (f"application/dicom; transfer-syntax={J2K}", LE, ("alone", DICOM, J2K)),
+    (f"application/dicom; transfer-syntax={JLS}", J2K, ("alone", DICOM, JLS)),
+    (f"application/dicom; transfer-syntax={LE}", H264, None),
     (f'multipart/related; type="application/dicom"; transfer-syntax={LE}', DEFLATED, ("parts", DICOM, LE)),
-    (f'multipart/related; type="application/dicom"; transfer-syntax={LE}', JPEG, None),
-    (f"application/dicom; transfer-syntax={LE}, application/dicom; transfer-syntax=*;q=0.1", J2K, ALONE_J2K),
+    (f'multipart/related; type="application/dicom"; transfer-syntax={LE}', JPEG, ("parts", DICOM, LE)),
+    (f"application/dicom; transfer-syntax={LE}, application/dicom; transfer-syntax=*;q=0.1", J2K, ALONE_LE),
     (f"application/dicom; transfer-syntax={LE}, application/dicom; transfer-syntax={J2K}", J2K, ("alone", DICOM, J2K)),
     ("application/dicom", LE, ("alone", DICOM, LE)),
     ("application/dicom; transfer-syntax=*", J2K, ("alone", DICOM, J2K)),
@@ -163,11 +185,36 @@ def test_files(accept: str, stored: str, expected: tuple[str, str, str] | None) 
 
 
 def test_without_pixels_nothing_is_compressed() -> None:
-    assert packaged(choose("application/dicom", dicom_offers(Stored(J2K, pixels=False), True, True))) is not None
+    offers = dicom_offers(Stored(J2K, pixels=False), True, True)
+    assert packaged(choose("application/dicom", offers)) == ("alone", DICOM, J2K)
+    assert packaged(choose(f"application/dicom; transfer-syntax={IMPLICIT}", offers)) == ("alone", DICOM, IMPLICIT)
+    assert choose(f"application/dicom; transfer-syntax={JLS}", offers) is None
+    assert (
+        choose(f"application/dicom; transfer-syntax={J2K}", dicom_offers(Stored(LE, pixels=False), True, True)) is None
+    )
+
+
+def test_what_the_pixels_do_not_allow_is_not_offered() -> None:
+    floats = Stored(LE, targets=(LE, IMPLICIT))
+    assert choose(f"application/dicom; transfer-syntax={RLE}", dicom_offers(floats, True, True)) is None
+    accept = f"application/dicom; transfer-syntax={RLE}, application/dicom; transfer-syntax={IMPLICIT}"
+    assert packaged(choose(accept, dicom_offers(floats, True, True))) == ("alone", DICOM, IMPLICIT)
+    assert packaged(choose("image/jpeg, image/jls", frame_offers(LE, True, (JLS,)))) == ("alone", "image/jls", JLS)
+
+
+@pytest.mark.parametrize("stored", sorted(TRANSFER_SYNTAXES))
+@pytest.mark.parametrize("accept", ["*/*", "image/*", "application/*", "image/jpeg", OCTETS, OHIF_FRAME, BROWSER])
+def test_nothing_is_compressed_with_loss_unless_its_name_was_given(stored: str, accept: str) -> None:
+    for offers in (frame_offers(stored, True), dicom_offers(Stored(stored), True, True), zip_offers(Stored(stored))):
+        offer = choose(accept, offers)
+        if offer is not None and offer.transfer_syntax != stored:
+            assert not TRANSFER_SYNTAXES[offer.transfer_syntax].lossy
 
 
 def test_what_is_too_long_for_explicit_leaves_as_stored() -> None:
-    assert packaged(choose("application/dicom", dicom_offers(Stored(J2K, over_long=True), True, True))) is not None
+    offers = dicom_offers(Stored(J2K, over_long=True), True, True)
+    assert packaged(choose("application/dicom", offers)) == ("alone", DICOM, J2K)
+    assert choose(f"application/dicom; transfer-syntax={LE}", offers) is None
 
 
 @pytest.mark.parametrize("uid", sorted(TRANSFER_SYNTAXES))
@@ -308,7 +355,8 @@ def test_the_refusal_says_what_to_type() -> None:
     assert error.extra["stored"] == [f"{J2K} JPEG 2000 Image Compression (Lossless Only)"]
     assert error.extra["accept"] == ["image/jpeg"]
     available = error.extra["available"]
-    assert available == [f'multipart/related; type="application/dicom"; transfer-syntax={J2K}']
+    assert isinstance(available, list)
+    assert available[:2] == [f'multipart/related; type="application/dicom"; transfer-syntax={x}' for x in (J2K, LE)]
     assert error.extra["try"] == f"curl -H 'Accept: {available[0]}' 'http://h/x'"
     assert choose(available[0], file_parts(Stored(J2K))) is not None
 
