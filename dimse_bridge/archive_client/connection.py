@@ -136,6 +136,8 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._answer: Answer | None = None
         self._head_bytes = 0
+        self._length = 0
+        self._plain = 0
         self._interim = False
         self._until_close = True
         self._sent = False
@@ -230,10 +232,27 @@ class Connection(asyncio.Protocol):
             return
         if self._sent and self._reading:
             self.deadline = self._time() + self._times.stall
+        if self._plain:
+            self._receive_plain(data)
+            return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(ArchiveUnreachable("the archive's answer is not HTTP"))
+        else:
+            self._plain = self._length
+
+    def _receive_plain(self, data: bytes) -> None:
+        """More of a body of known length, which needs no parser: that would copy it."""
+        self.on_body(data if len(data) <= self._plain else data[: self._plain])
+        rest, self._plain = len(data) - self._plain, max(0, self._plain - len(data))
+        self._length = self._plain
+        if self._plain:
+            return
+        self.on_message_complete()
+        self._parser = httptools.HttpResponseParser(self)
+        if rest > 0:  # bytes that nobody asked for
+            self.abort()
 
     def eof_received(self) -> bool:
         """The archive has closed; so do we."""
@@ -280,6 +299,8 @@ class Connection(asyncio.Protocol):
             name = name.lower()
             if name in (b"content-length", b"transfer-encoding"):
                 self._until_close = False
+                if name == b"content-length" and value.isdigit():
+                    self._length = int(value)
             self._answer.headers[name] = value
 
     def on_headers_complete(self) -> None:
@@ -290,8 +311,11 @@ class Connection(asyncio.Protocol):
         answer.status = self._parser.get_status_code()
         self._interim = answer.status < 200
         if self._interim:
+            self._length = 0
             answer.headers.clear()
             return
+        if b"transfer-encoding" in answer.headers or answer.status in (204, 304):
+            self._length = 0
         answer.begun = True
         self._give_room()
         if not answer.gather:
@@ -300,6 +324,8 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         """More of the answer's body."""
         answer = self._answer
+        if not self._plain:
+            self._length -= min(self._length, len(body))
         if answer is None or answer.error is not None or answer.add(body):
             return
         if answer.gather:

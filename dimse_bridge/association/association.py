@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 
 from app.dicom.peer import Peer
 from dimse_bridge.association.context import Context
@@ -94,15 +94,20 @@ class Association:
         return message_id in self._inbox.cancelled
 
     async def send(
-        self, context: Context, command: bytes, data_set: bytes | memoryview | AsyncIterable[bytes] | None = None
+        self,
+        context: Context,
+        command: bytes,
+        data_set: bytes | memoryview | tuple[bytes | memoryview, ...] | AsyncIterable[bytes] | None = None,
     ) -> None:
-        """Sends one message, as fast as the peer takes it. When `data_set` raises in mid-object, the association is
-        aborted: the message could not be ended otherwise."""
+        """Sends one message, as fast as the peer takes it; a `data_set` in pieces is not joined. When it raises in
+        mid-object, the association is aborted: the message could not be ended otherwise."""
         pieces = self._pieces(context, command, COMMAND, last=True)
         if data_set is None:
             await self._layer.write(pieces)
         elif isinstance(data_set, bytes | bytearray | memoryview):
-            await self._send_whole(context, pieces, data_set)
+            await self._send_whole(context, pieces, (data_set,))
+        elif isinstance(data_set, tuple):
+            await self._send_whole(context, pieces, data_set or (b"",))
         else:
             try:
                 await self._send_stream(context, pieces, data_set)
@@ -140,9 +145,11 @@ class Association:
         return pieces
 
     async def _send_whole(
-        self, context: Context, pieces: list[bytes | memoryview], data_set: bytes | memoryview
+        self, context: Context, pieces: list[bytes | memoryview], data_set: Sequence[bytes | memoryview]
     ) -> None:
-        pieces += self._pieces(context, data_set, 0, last=True)
+        final = len(data_set) - 1
+        for at, piece in enumerate(data_set):
+            pieces += self._pieces(context, piece, 0, last=at == final)
         step = max(2, 2 * (1024 * 1024 // self.max_send_length))
         for start in range(0, len(pieces), step):
             await self._layer.write(pieces[start : start + step])

@@ -95,7 +95,7 @@ class Instance(Protocol):
     wanted: Wanted
     syntax: str
 
-    async def whole(self, limit: int) -> bytes | None:
+    async def whole(self, limit: int) -> tuple[Piece, ...] | None:
         """The data set when it has at most `limit` bytes, else None: it is then read by `pieces`."""
 
     def pieces(self) -> AsyncIterator[Piece]:
@@ -129,7 +129,7 @@ class Sender:
             return await self._attempt(instance.wanted, context, self._stream(instance, context, convert))
         if convert:
             conversion = DataSetConversion(instance.syntax, context.transfer_syntax)
-            data = b"".join([*conversion.feed(data), *conversion.finish()])
+            data = (*(out for piece in data for out in conversion.feed(piece)), *conversion.finish())
         for attempt in range(self._behaviour.attempts):
             if attempt:
                 await asyncio.sleep(_PAUSE)
@@ -138,7 +138,7 @@ class Sender:
                 break
         return status
 
-    async def _attempt(self, wanted: Wanted, context: Context, data: bytes | AsyncIterator[bytes]) -> int:
+    async def _attempt(self, wanted: Wanted, context: Context, data: tuple[Piece, ...] | AsyncIterator[bytes]) -> int:
         self._message_id = self._message_id % _COUNTER + 1
         command = store_rq(
             self._message_id,

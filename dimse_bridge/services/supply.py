@@ -60,7 +60,7 @@ class Delivery:
         self._pieces: deque[Piece] = deque()
         self._supply = supply
 
-    async def whole(self, limit: int) -> bytes | None:
+    async def whole(self, limit: int) -> tuple[Piece, ...] | None:
         """The data set when it has at most `limit` bytes, else None: it is then read by `pieces`. Raises its error."""
         while not self.complete and self.length <= limit:
             await self._supply.changed()
@@ -68,9 +68,9 @@ class Delivery:
             raise self.error
         if self.length > limit:
             return None
-        data = b"".join(self._pieces)
+        pieces = tuple(self._pieces)
         self._take_all()
-        return data
+        return pieces
 
     async def pieces(self) -> AsyncIterator[Piece]:
         """The data set as it comes. Raises its error."""

@@ -33,11 +33,11 @@ class FileInstance:
         self.length = length
         self._offset = offset
 
-    async def whole(self, limit: int) -> bytes | None:
+    async def whole(self, limit: int) -> tuple[Piece, ...] | None:
         """The data set when it has at most `limit` bytes. Raises `Unreadable`."""
         if self.length - self._offset > limit:
             return None
-        return b"".join([bytes(piece) async for piece in self.pieces()])
+        return tuple([piece async for piece in self.pieces()])
 
     async def pieces(self) -> AsyncIterator[Piece]:
         """The data set in portions. Raises `Unreadable`."""
