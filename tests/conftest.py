@@ -1,6 +1,7 @@
 """Fixtures of the whole suite: the database server, fresh databases, the running archive."""
 
 from tests.support.archive import archive
+from tests.support.bridge import bridge_process
 from tests.support.database import catalog, database_server, database_url
 
-__all__ = ["archive", "catalog", "database_server", "database_url"]
+__all__ = ["archive", "bridge_process", "catalog", "database_server", "database_url"]

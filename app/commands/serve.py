@@ -22,12 +22,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, settings: Settings) -> int:
     """Serves until it is told to stop."""
     bridge = read(BridgeSettings)
-    wanted = bridge.dimse_port or bridge.dimse_tls_port
-    return serve(settings, (lambda: _companion(bridge)) if wanted else None)
+    if not bridge.dimse_port and not bridge.dimse_tls_port:
+        return serve(settings)
+    check_exposure(bridge)
+    return serve(settings, lambda: _companion(bridge))
 
 
 def _companion(settings: BridgeSettings) -> Companion:
-    check_exposure(settings)
     bound = bind(settings)
 
     def speak(root: str, token: str, metrics: Metrics, slot: int) -> None:

@@ -37,14 +37,14 @@ class RunningArchive:
         self.url = f"http://127.0.0.1:{port}"
         self.root = f"{self.url}/dicom-web"
         self.log_file = data.with_name(data.name + ".log")
-        self._environment = environment
+        self.environment = environment
         self.start()
 
     def start(self) -> None:
         """Starts it, again when it was killed; does not wait."""
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "app.cli", "serve"], cwd=ROOT, env=self._environment, stdout=log, stderr=log
+                [sys.executable, "-m", "app.cli", "serve"], cwd=ROOT, env=self.environment, stdout=log, stderr=log
             )
 
     @property
