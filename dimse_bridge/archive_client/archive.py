@@ -148,7 +148,7 @@ class Archive:
         """The results of `GET path` (such as `/studies`), page by page, at most `most` when that is given. `parameters`
         are not percent-encoded. A page that cannot be had raises: a short answer is never taken for the whole."""
         seen = 0
-        query = urlencode([*parameters, ("limit", str(page))], quote_via=quote)
+        query = _query([*parameters, ("limit", str(page))])
         first: list[Item] = []
         while True:
             answer = await self._get(f"{path}?{query}", JSON, _LONGEST_PAGE)
@@ -159,10 +159,10 @@ class Archive:
                 yield results[: most - seen] if most else results
             seen += len(results)
             link = _next_query(answer.headers)
-            if (most and seen >= most) or (not link and (self.ours or len(results) < page)):
+            if (most and seen >= most) or not (link or (not self.ours and _may_go_on(answer, len(results), page))):
                 return
             first = results[:1]
-            query = link or urlencode([*parameters, ("limit", str(page)), ("offset", str(seen))], quote_via=quote)
+            query = link or _query([*parameters, ("limit", str(page)), ("offset", str(seen))])
 
     async def _results(self, answer: Answer) -> list[Item]:
         body = await answer.read(_LONGEST_PAGE)
@@ -220,6 +220,18 @@ class Archive:
 
     async def _get(self, target: str, accept: str, gather: int, lines: str = "") -> Answer:
         return await self._pool.send(self._head("GET", target, f"Accept: {accept}\r\n{lines}\r\n"), (), gather)
+
+
+def _may_go_on(answer: Answer, results: int, page: int) -> bool:
+    """Whether a server that gives no links may have more results: the page is full, or it warns of them (PS3.18
+    8.3.4.4), since it may allow less than what was asked for."""
+    return results >= page or (results > 0 and b"299" in answer.headers.get(b"warning", b""))
+
+
+def _query(parameters: Parameters) -> str:
+    """The query string of a search. Signs that keys often hold, and that browsers do not encode either, stay: some
+    servers match them as they come."""
+    return urlencode(parameters, safe="*?,^", quote_via=quote)
 
 
 def _parsed(body: bytes) -> Any:

@@ -122,7 +122,11 @@ def _number_texts(values: Values) -> bytes:
 def _number_text(number: Any) -> str:
     if number is None or isinstance(number, str):
         return number or ""
-    return str(number) if isinstance(number, int) else decimal_string(number)
+    if isinstance(number, int):
+        return str(number)
+    if not isinstance(number, float):
+        raise TypeError
+    return decimal_string(number)
 
 
 def _numbers(code: str, order: str) -> Callable[[Values], bytes]:

@@ -6,6 +6,7 @@ Any server of PS3.18 understands the searches for studies, series and instances;
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -37,6 +38,7 @@ PATIENT_COUNTS = frozenset({0x00201200, 0x00201202, 0x00201204})
 _OF_THE_QUERY = frozenset({SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL, 0x00080053, RETRIEVE_AE_TITLE})
 """What is about the query and not about what is found."""
 _MOST_FIELDS = 200
+_MOST_UIDS = 100
 
 
 class Search(NamedTuple):
@@ -117,6 +119,20 @@ def to_search(identifier: Identifier, model: str, behaviour: Behaviour = STANDAR
     return Search(path + resource.get(level, "/instances"), tuple(_parameters(identifier, level, left_out)))
 
 
+def in_portions(identifier: Identifier, model: str) -> Iterator[Identifier]:
+    """The identifier with portions of its list of UIDs, when that is too long for one address. What one portion finds
+    no other does."""
+    unique = UNIQUE_KEY[read_level(identifier, model)]
+    uids = tuple(dict.fromkeys(identifier.text(unique).split("\\")))
+    if len(uids) <= _MOST_UIDS or unique == PATIENT_ID:
+        yield identifier
+        return
+    for start in range(0, len(uids), _MOST_UIDS):
+        portion = "\\".join(uids[start : start + _MOST_UIDS])
+        keys = tuple(replace(key, text=portion) if key.tag == unique else key for key in identifier.keys)
+        yield Identifier(keys)
+
+
 def _parameters(identifier: Identifier, level: Level, left_out: set[int]) -> Iterator[tuple[str, str]]:
     fields = []
     for key in identifier.keys:
@@ -145,4 +161,4 @@ def _conditions(key: Key, name: str) -> Iterator[tuple[str, str]]:
             for inner in item:
                 yield from _conditions(inner, f"{name}.{inner.tag:08X}")
     elif key.vr not in BINARY and key.text.strip("*") and key.tag != SPECIFIC_CHARACTER_SET:
-        yield name, key.text.replace("\\", ",") if key.vr == "UI" else key.text
+        yield name, key.text.replace("\\", ",") if key.vr in ("UI", "CS") else key.text

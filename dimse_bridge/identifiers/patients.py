@@ -3,7 +3,8 @@ PS3.18 has none. Studies with the same issuer and ID are one patient's; an empty
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from app.errors import LimitExceeded
@@ -17,33 +18,35 @@ _NONE: Item = {}
 _MOST = 100_000
 
 
-async def patients_of(pages: AsyncIterator[list[Item]], *, counted: bool) -> AsyncIterator[list[Item]]:
+async def patients_of(pages: AsyncGenerator[list[Item], None], *, counted: bool) -> AsyncGenerator[list[Item], None]:
     """Each patient of the studies once, as its first study has it. Only when the numbers of its studies, series and
     instances are asked for (`counted`), all pages are read before the first answer."""
     seen: dict[tuple[str, str], Item] = {}
     number = 0
-    async for page in pages:
-        fresh = []
-        for study in page:
-            number += 1
-            key = _first(study, _PATIENT_ID), _first(study, _ISSUER)
-            key = key if key[0] else ("", str(number))
-            if key not in seen:
-                seen[key] = {**study, **dict.fromkeys(_ALL, _NONE)} if counted else _NONE
-                fresh.append(study)
-            if counted:
-                _add(seen[key], study)
-        if len(seen) > _MOST:
-            raise LimitExceeded("query_limit", f"more than {_MOST} patients match; add a key")
-        if fresh and not counted:
-            yield fresh
+    async with aclosing(pages):
+        async for page in pages:
+            fresh = []
+            for study in page:
+                number += 1
+                key = _first(study, _PATIENT_ID), _first(study, _ISSUER)
+                key = key if key[0] else ("", str(number))
+                if key not in seen:
+                    seen[key] = {**study, **dict.fromkeys(_ALL, _NONE)} if counted else _NONE
+                    fresh.append(study)
+                if counted:
+                    _add(seen[key], study)
+            if len(seen) > _MOST:
+                raise LimitExceeded("query_limit", f"more than {_MOST} patients match; add a key")
+            if fresh and not counted:
+                yield fresh
     if counted and seen:
         yield list(seen.values())
 
 
 def _first(item: Item, tag: str) -> str:
-    values = item.get(tag, {}).get("Value")
-    return str(values[0]) if values else ""
+    element = item.get(tag)
+    values = element.get("Value") if isinstance(element, dict) else None
+    return str(values[0]) if isinstance(values, list) and values else ""
 
 
 def _add(patient: Item, study: Item) -> None:
@@ -54,4 +57,4 @@ def _add(patient: Item, study: Item) -> None:
 
 def _number(item: Item, tag: str) -> int:
     text = _first(item, tag)
-    return int(text) if text.isdigit() else 0
+    return int(text) if text.isdecimal() else 0

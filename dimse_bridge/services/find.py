@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
 from app.dicom.status import STATUSES, Outcome, Progress, outcome_of
@@ -17,7 +17,7 @@ from dimse_bridge.archive_client.archive import Archive, Item
 from dimse_bridge.association.association import Association, Message
 from dimse_bridge.association.commands import response
 from dimse_bridge.identifiers.answer import Answers
-from dimse_bridge.identifiers.keys import PATIENT_COUNTS, read_level, to_search, unsupported_keys
+from dimse_bridge.identifiers.keys import PATIENT_COUNTS, in_portions, read_level, to_search, unsupported_keys
 from dimse_bridge.identifiers.patients import patients_of
 from dimse_bridge.identifiers.request import LIMITS, Identifier, read_identifier
 
@@ -96,14 +96,18 @@ class _Query:
         if self._level not in self._behaviour.query_levels:
             await self._send([], Progress.DONE)
             return
-        path, parameters = to_search(self._identifier, self._model, self._behaviour, patients=archive.ours)
-        async with aclosing(archive.search(path, parameters, page=_PAGE)) as pages:
-            grouped = self._level == "PATIENT" and not archive.ours
-            await self._stream(self._patients(pages) if grouped else pages)
+        pages = self._pages(archive)
+        if self._level == "PATIENT" and not archive.ours:
+            pages = patients_of(pages, counted=any(key.tag in PATIENT_COUNTS for key in self._identifier.keys))
+        async with aclosing(pages):
+            await self._stream(pages)
 
-    def _patients(self, pages: AsyncIterator[list[Item]]) -> AsyncIterator[list[Item]]:
-        counted = any(key.tag in PATIENT_COUNTS for key in self._identifier.keys)
-        return patients_of(pages, counted=counted)
+    async def _pages(self, archive: Archive) -> AsyncGenerator[list[Item], None]:
+        for portion in in_portions(self._identifier, self._model):
+            path, parameters = to_search(portion, self._model, self._behaviour, patients=archive.ours)
+            async with aclosing(archive.search(path, parameters, page=_PAGE)) as pages:
+                async for page in pages:
+                    yield page
 
     async def _stream(self, pages: AsyncIterator[list[Item]]) -> None:
         """A batch stays until more is known, so that the last one leaves together with the final response."""

@@ -113,6 +113,13 @@ def test_what_was_requested_is_found_in_the_items_that_say_it(peer: Association)
     assert (answer.RequestedProcedureID, answer.RequestedProcedureDescription) == ("RP-7302", "KNEE")
 
 
+def test_a_list_of_uids_may_be_longer_than_an_address(peer: Association) -> None:
+    wanted = [f"{UID}.1.{number}" for number in (11, 12, 21, 22)]
+    others = [f"{ROOT}.99999999999999999999999999.{number}" for number in range(900)]
+    keys = identifier("IMAGE", StudyInstanceUID=UID, SOPInstanceUID=[*wanted[:2], *others, *wanted[2:], wanted[0]])
+    assert ask(peer, keys).values("SOPInstanceUID") == wanted
+
+
 @pytest.mark.parametrize(
     ("keys", "model", "offending"),
     [

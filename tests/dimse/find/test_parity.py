@@ -78,7 +78,7 @@ def elements_of(answer: Dataset, level: str) -> dict[str, Any]:
     for keyword in RETURNED[level]:
         element = answer[keyword]
         if not element.is_empty:
-            found[f"{int(element.tag):08X}"] = comparable(element.to_json_dict(None, 1024))
+            found[f"{int(element.tag):08X}"] = comparable(element.to_json_dict(None, 1 << 20))
     return found
 
 
