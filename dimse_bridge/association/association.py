@@ -52,6 +52,8 @@ class Association:
         self.contexts: Mapping[int, Context] = contexts
         self.max_send_length = max_send_length
         """Longest variable field of a P-DATA-TF that the peer takes (PS3.8 D.1)."""
+        self._longest_fragment = (max_send_length - PDV_HEAD_LENGTH) & ~1
+        """PS3.8 E.1: fragments have an even length."""
         self._is_idle = False
         self._is_ending = False
 
@@ -133,7 +135,7 @@ class Association:
         self, context: Context, value: bytes | memoryview, control: int, *, last: bool
     ) -> list[bytes | memoryview]:
         """`value` in PDUs of one PDV each; the last PDV is marked when `last`."""
-        most = self.max_send_length - PDV_HEAD_LENGTH
+        most = self._longest_fragment
         if len(value) <= most:
             return [p_data_head(context.id, control | (LAST if last else 0), len(value)), value]
         pieces: list[bytes | memoryview] = []
@@ -144,12 +146,27 @@ class Association:
             pieces += (p_data_head(context.id, control | (LAST if ends else 0), len(fragment)), fragment)
         return pieces
 
+    def _packed(self, context: Context, data_set: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
+        """As `_pieces`, with PDUs over the bounds of what they are made of: those may be odd, fragments may not."""
+        most, left, room = self._longest_fragment, sum(map(len, data_set)), 0
+        packed: list[bytes | memoryview] = []
+        for piece in data_set:
+            view, start = memoryview(piece), 0
+            while start < len(view):
+                if not room:
+                    room = min(left, most)
+                    left -= room
+                    packed.append(p_data_head(context.id, 0 if left else LAST, room))
+                part = view[start : start + room]
+                packed.append(part)
+                room -= len(part)
+                start += len(part)
+        return packed or [p_data_head(context.id, LAST, 0)]
+
     async def _send_whole(
         self, context: Context, pieces: list[bytes | memoryview], data_set: Sequence[bytes | memoryview]
     ) -> None:
-        final = len(data_set) - 1
-        for at, piece in enumerate(data_set):
-            pieces += self._pieces(context, piece, 0, last=at == final)
+        pieces += self._packed(context, data_set)
         step = max(2, 2 * (1024 * 1024 // self.max_send_length))
         for start in range(0, len(pieces), step):
             await self._layer.write(pieces[start : start + step])
@@ -157,7 +174,7 @@ class Association:
     async def _send_stream(
         self, context: Context, pieces: list[bytes | memoryview], data_set: AsyncIterable[bytes]
     ) -> None:
-        most = self.max_send_length - PDV_HEAD_LENGTH
+        most = self._longest_fragment
         held = bytearray()
         async for chunk in data_set:
             held += chunk
