@@ -36,6 +36,8 @@ logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it quotes what pee
 
 APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
 _HEAD_LENGTH: Final = 68
+_LEAST_LENGTH: Final = 8
+"""One PDV with two bytes of value (PS3.8 9.3.5)."""
 _MAX_ITEMS: Final = 8192
 """128 contexts of 60 syntaxes each, and some."""
 _APPLICATION_CONTEXT, _CONTEXT_RQ, _CONTEXT_AC, _USER_INFORMATION = 0x10, 0x20, 0x21, 0x50
@@ -188,8 +190,11 @@ def _require_contexts(ids: list[int]) -> None:
 def _user(item: Any) -> UserInformation:
     window = item.async_ops_window
     identity = item.user_identity
+    max_length = item.maximum_length or 0
+    if 0 < max_length < _LEAST_LENGTH:
+        raise Unreadable("a maximum length that leaves no room for a fragment")
     return UserInformation(
-        max_length=item.maximum_length or 0,
+        max_length=max_length,
         implementation_class=_text(item.implementation_class_uid),
         implementation_version=_text(item.implementation_version_name),
         roles={

@@ -250,6 +250,9 @@ class UpperLayer(asyncio.Protocol):
 
     def _indicate_release(self, argument: Any) -> None:
         self.state = State.AWAITING_LOCAL_RELEASE
+        if self.inbox.is_midway:
+            self.abort(SOURCE_USER, REASON_NOT_SPECIFIED, "a release inside a message")
+            return
         self.release_indicated = True
         self.inbox.end()
 

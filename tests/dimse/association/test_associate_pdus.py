@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pynetdicom.pdu import A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
@@ -41,7 +41,7 @@ uids = st.from_regex(r"1\.[1-9][0-9]{0,20}(\.[1-9][0-9]{0,10}){0,2}", fullmatch=
 titles = st.from_regex(r"[A-Z0-9]([A-Z0-9 _-]{0,14}[A-Z0-9])?", fullmatch=True)
 users = st.builds(
     UserInformation,
-    max_length=st.integers(0, 0xFFFFFFFF),
+    max_length=st.just(0) | st.integers(8, 0xFFFFFFFF),
     implementation_class=uids,
     implementation_version=titles,
     roles=st.dictionaries(uids, st.tuples(st.booleans(), st.booleans()), max_size=4),
@@ -53,11 +53,13 @@ contexts = st.lists(st.tuples(uids, st.lists(uids, min_size=1, max_size=4).map(t
 requests = st.builds(AssociateRequest, called=titles, calling=titles, contexts=contexts, user=users)
 
 
+@settings(max_examples=30)
 @given(requests)
 def test_a_request_is_what_it_was(request: AssociateRequest) -> None:
     assert decode_request(encode_request(request)[6:]) == request
 
 
+@settings(max_examples=30)
 @given(requests, st.lists(st.integers(0, 4), min_size=8, max_size=8), users)
 def test_an_accept_is_what_it_was(request: AssociateRequest, results: list[int], user: UserInformation) -> None:
     answers = tuple(
