@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.dicom.peer import Peer
-from dimse_bridge.association.association import Association
+from dimse_bridge.association.association import Association, AssociationEnded
 from dimse_bridge.association.commands import echo_rq
 from dimse_bridge.association.context import Context
 from dimse_bridge.association.messages import Inbox
@@ -21,7 +21,7 @@ class Wire:
 
     def __init__(self) -> None:
         self.sent = b""
-        self.ending = None
+        self.ending: AssociationEnded | None = None
         self.address = ""
         self.inbox = Inbox(self, None)
 
