@@ -94,7 +94,7 @@ class Acceptor(UpperLayer):
             self,
             identity=identity,
             calling=request.calling,
-            called=request.called,
+            called=answer.called,
             peer=answer.peer,
             contexts=answer.contexts,
             max_send_length=answer.max_send_length,

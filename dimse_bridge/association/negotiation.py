@@ -126,7 +126,7 @@ def _admit(
         if peer.behaviour.check_called_ae:
             return CALLED_UNKNOWN
         ours = next(iter(local.values()))
-    elif not peer.may_call(request.called):
+    if not peer.may_call(ours.title):
         return CALLED_UNKNOWN
     if not _may_come(caller, peer):
         return CALLING_UNKNOWN
