@@ -29,7 +29,7 @@ async def serve(association: Association, message: Message, archive: Archive) ->
     async def report() -> bool:
         return await responses.pending(goes_on=False)
 
-    async with Supply(archive, plan(wanted, level, sender.contexts, tally)) as supply:
+    async with Supply(archive, plan(wanted, level, sender.contexts, tally, ours=archive.ours)) as supply:
         await run(supply, sender, tally, report)
     await responses.final(_NO_ROLE if wanted and not _may_send(association) else "")
 

@@ -132,7 +132,9 @@ class _Move:
         originator = Originator(self._association.calling, self._command.message_id)
         priority = self._command.priority or PRIORITY_MEDIUM
         sender = Sender(destination, self._peer.behaviour, originator, priority)
-        async with Supply(self._archive, plan(self._wanted, self._level, sender.contexts, self._tally)) as supply:
+        async with Supply(
+            self._archive, plan(self._wanted, self._level, sender.contexts, self._tally, ours=self._archive.ours)
+        ) as supply:
             await run(supply, sender, self._tally, self._report)
 
     async def _report(self) -> bool:

@@ -12,6 +12,7 @@ from typing import Protocol
 from app.dicom.octets import Piece
 from app.dicom.peer import Behaviour
 from app.dicom.status import Progress, is_warning
+from app.dicom.transfer_syntaxes import EXPLICIT_BE, IMPLICIT_LE
 from app.errors import FileroomError
 from dimse_bridge.association.association import Association
 from dimse_bridge.association.commands import C_STORE_RQ, PRIORITY_MEDIUM, RESPONSE, store_rq
@@ -33,6 +34,8 @@ _MOST_LISTED = 1000
 """Failed SOP Instance UIDs in one response; more would make it longer than peers take."""
 NO_CONTEXT = "the peer takes it in no form that we have"
 _COUNTER = 0xFFFF
+_NAMED_ONLY = frozenset({IMPLICIT_LE, EXPLICIT_BE})
+"""For `*` these leave as Explicit VR Little Endian (PS3.18 8.7.3)."""
 
 
 class Tally:
@@ -175,14 +178,18 @@ class Sender:
             raise Aborted(f"an instance broke off while it was sent: {error.detail}") from error
 
 
-def plan(wanted: Iterable[Wanted], level: str, contexts: Contexts, tally: Tally) -> list[Fetch]:
-    """The requests that bring those of `wanted`, selected at `level`, that the peer takes; the others are failures."""
+def plan(wanted: Iterable[Wanted], level: str, contexts: Contexts, tally: Tally, *, ours: bool) -> list[Fetch]:
+    """The requests that bring those of `wanted`, selected at `level`, that the peer takes; the others are failures. An
+    archive of `ours` gives what PS3.18 keeps out of web services by its name: as it came, and not converted."""
     ways: dict[Wanted, str | None] = {}
     for one in wanted:
-        way = contexts.way(one.sop_class, one.syntaxes[0] if one.syntaxes else "")
+        stored = one.syntaxes[0] if one.syntaxes else ""
+        way = contexts.way(one.sop_class, stored)
         if way is None:
             tally.fail(one, NO_CONTEXT)
-        ways[one] = None if way is None else way.ask
+            ways[one] = None
+        else:
+            ways[one] = way.ask or (stored if ours and stored in _NAMED_ONLY else "")
     return fetches(level, ways)
 
 

@@ -17,7 +17,6 @@ from typing import Self
 from app.dicom.filestart import SNIFF, FileStart, MetaReader, meta_at, settle
 from app.dicom.octets import Piece
 from app.dicom.part10 import HeaderReader
-from app.dicom.transfer_syntaxes import EXPLICIT_BE, IMPLICIT_LE
 from app.errors import ArchiveUnreachable, FileroomError, NotFound, Unreadable
 from dimse_bridge.archive_client.archive import Archive
 from dimse_bridge.archive_client.parts import Part
@@ -33,9 +32,6 @@ _LONGEST_START = 4 << 20
 _MOST_FAILURES = 3
 """After so many answers in a row that did not come, the archive is taken to be away."""
 _FILE = 'multipart/related; type="application/dicom"; transfer-syntax='
-AS_STORED = f"{_FILE}*"
-AS_STORED_OURS = f"{_FILE}*;q=0.5, {_FILE}{IMPLICIT_LE}, {_FILE}{EXPLICIT_BE}"
-"""The two that PS3.18 8.7.3 keeps out of `*` are named: we convert them ourselves if need be."""
 
 
 class Delivery:
@@ -203,10 +199,7 @@ class Supply:
             self._deliver(Delivery(self, one, error=error))
 
     async def _receive(self, fetch: Fetch, due: dict[str, Wanted]) -> None:
-        accept = AS_STORED_OURS if self._archive.ours else AS_STORED
-        if fetch.ask:
-            accept = _FILE + fetch.ask
-        async with aclosing(self._archive.retrieve(fetch.path, accept)) as parts:
+        async with aclosing(self._archive.retrieve(fetch.path, _FILE + (fetch.ask or "*"))) as parts:
             async for part in parts:
                 await self._room()
                 await self._receive_part(part, fetch, due)
