@@ -15,14 +15,16 @@ import pytest
 
 from tests.requirements.instances import ROOT, encode, make
 from tests.style.measure import ROOT as PROJECT
-from tests.support.archive import RunningArchive, start_archive
+from tests.support.archive import RunningArchive
+from tests.support.bridge import start_both
 
 README = (PROJECT / "README.md").read_text(encoding="utf8")
-MOST_LINES = 110
+MOST_LINES = 135
 
 
 def fenced(language: str) -> list[str]:
-    return re.findall(rf"(?s)```{language}\n(.*?)```", README)
+    blocks = re.findall(r"(?ms)^```(\w*)\n(.*?)^```$", README)
+    return [text for kind, text in blocks if kind == language]
 
 
 def lay_out(folder: Path, archive: RunningArchive) -> dict[str, str]:
@@ -41,10 +43,10 @@ def lay_out(folder: Path, archive: RunningArchive) -> dict[str, str]:
 def kitchen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the whole cookbook was executed, in one shell; its output is in `out`."""
     folder = tmp_path_factory.mktemp("cookbook")
-    archive = start_archive(tmp_path_factory.mktemp("archive") / "data")
+    archive, dimse_port = start_both(tmp_path_factory.mktemp("archive") / "data")
     try:
         environment = lay_out(folder, archive)
-        script = "\n".join(fenced("sh"))
+        script = "\n".join(fenced("sh")).replace(" 11112", f" {dimse_port}")
         command = ["bash", "-euxo", "pipefail", "-c", script]
         done = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
