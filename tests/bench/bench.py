@@ -19,6 +19,7 @@ wrk and DCMTK (storescu findscu getscu movescu) on PATH.
 """
 
 import argparse
+import contextlib
 import fcntl
 import functools
 import hashlib
@@ -100,6 +101,35 @@ def patch(b, gen):
     if gen == 100:
         return b
     return b.replace(b".498.100.", b".498.%d." % gen).replace(b"BENCH100-", b"BENCH%d-" % gen)
+
+
+def associate_rq(called):
+    """A-ASSOCIATE-RQ that proposes Verification in Implicit VR Little Endian (PS3.8 9.3.2)."""
+
+    def item(kind, value):
+        return struct.pack(">BxH", kind, len(value)) + value
+
+    context = b"\1\0\0\0" + item(0x30, b"1.2.840.10008.1.1") + item(0x40, b"1.2.840.10008.1.2")
+    user = item(0x51, struct.pack(">I", 16384)) + item(0x52, b"1.2.826.0.1.3680043.8.498.1")
+    items = item(0x10, b"1.2.840.10008.3.1.1.1") + item(0x20, context) + item(0x50, user)
+    body = struct.pack(">Hxx16s16s32x", 1, called.encode().ljust(16), b"BENCHIDLE".ljust(16)) + items
+    return struct.pack(">BxI", 1, len(body)) + body
+
+
+def read_pdu(peer):
+    """Reads one PDU; its type."""
+
+    def exactly(n):
+        got = b""
+        while len(got) < n:
+            more = peer.recv(n - len(got))
+            need(more, "the connection was closed")
+            got += more
+        return got
+
+    kind, length = struct.unpack(">BxI", exactly(6))
+    exactly(length)
+    return kind
 
 
 def pstr(s, gen):
@@ -553,7 +583,7 @@ class Bench:
     def cstore(self, assoc):
         for c in self.ingest:
             kind = c.items[0]["kind"]
-            name = f"cstore_{assoc}assoc_{kind}"
+            name = f"cstore_{assoc}assoc_{kind}" + ("_nagle" if self.o.nagle else "")
 
             def go():
                 items = c.items[: self.o.max_ingest] if self.o.max_ingest else c.items
@@ -1037,33 +1067,110 @@ class Bench:
 
         self.guard("wado_study_curl", "MB/s", go)
 
+    def big_file(self):
+        """A multi-frame instance of --big-mib MiB: its data set without pixels, and its path."""
+        import pydicom
+        from pydicom.dataset import Dataset, FileMetaDataset
+        from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+        mib = self.o.big_mib
+        ds = Dataset()
+        ds.file_meta = FileMetaDataset()
+        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7.2"
+        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        ds.StudyInstanceUID, ds.SeriesInstanceUID = generate_uid(), generate_uid()
+        ds.PatientName, ds.PatientID, ds.Modality = "Big^Object", "BENCHBIG", "OT"
+        ds.Rows = ds.Columns = 1024
+        ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.NumberOfFrames = 1, "MONOCHROME2", mib
+        ds.BitsAllocated = ds.BitsStored = 8
+        ds.HighBit, ds.PixelRepresentation = 7, 0
+        path = self.tmp / "big.dcm"
+        pydicom.dcmwrite(path, ds, enforce_file_format=True)
+        piece = os.urandom(1 << 20)
+        with open(path, "ab") as f:
+            f.write(struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OW", 0, mib << 20))
+            for k in range(mib):
+                f.write(struct.pack("<I", k) + piece[4:])
+        return ds, path
+
+    @staticmethod
+    def need_same(path, out, skip=None):
+        """The two files hold the same bytes; `skip`: how much of each comes before what is compared."""
+        with open(path, "rb") as a, open(out, "rb") as b:
+            if skip:
+                a.seek(skip[0]), b.seek(skip[1])
+            while True:
+                x, y = a.read(1 << 20), b.read(1 << 20)
+                need(x == y, "the bytes that came back differ")
+                if not x:
+                    return
+
+    def w_big_dimse(self):
+        """One instance of --big-mib MiB in by storescu and out by getscu; how much memory that adds at its peak."""
+
+        def go():
+            ds, path = self.big_file()
+            out = self.fresh("big_out")
+            rest = self.srv.pss()
+            with self.srv.watch() as w_in:
+                t = time.perf_counter()
+                self.run(
+                    ["storescu", "-aec", self.aet, "-R", "-xe", "-pdu", "131072", self.dhost, self.dport, str(path)]
+                )
+                t_in = time.perf_counter() - t
+            with self.srv.watch() as w_out:
+                t = time.perf_counter()
+                self.getscu(ds.StudyInstanceUID, out)
+                t_out = time.perf_counter() - t
+            (got,) = out.iterdir()
+            mib = self.o.big_mib
+            skip = []
+            for file in (path, got):
+                with open(file, "rb") as f:
+                    head = f.read(1 << 16)
+                skip.append(len(head) - len(dataset_bytes(head)))
+            self.need_same(path, got, skip)
+            path.unlink(), got.unlink()
+            for name, dt, w in (("cstore_big", t_in, w_in), ("cget_big", t_out, w_out)):
+                self.emit(name, "MB/s", [mib * 1.048576 / dt], pss_added_mib=w["pss_peak_mib"] - rest, mib=mib)
+
+        self.guard("big_dimse", "MB/s", go)
+
+    def w_idle_associations(self):
+        """200 associations that say nothing: % of a core that the server uses. Each must still release in order."""
+
+        def go():
+            count = 200
+            ask = associate_rq(self.aet)
+            with contextlib.ExitStack() as stack:
+                peers = []
+                for _ in range(count):
+                    peer = stack.enter_context(socket.create_connection((self.dhost, int(self.dport)), 10))
+                    peer.sendall(ask)
+                    peers.append(peer)
+                for at, peer in enumerate(peers):
+                    peer.settimeout(20)
+                    need(read_pdu(peer) == 2, f"association {at + 1} was not accepted")
+                time.sleep(2)
+                v = []
+                for _ in range(self.o.repeat):
+                    with self.lock(), self.srv.watch() as w:
+                        time.sleep(max(5, self.o.seconds))
+                    v.append(w["cpu_s"] / w["wall_s"] * 100)
+                for peer in peers:
+                    peer.sendall(b"\5\0\0\0\0\4\0\0\0\0")
+                    need(read_pdu(peer) == 6, "an association had ended")
+            self.emit("idle_200_associations", "% of a core", v, pss_mib=self.srv.pss())
+
+        self.guard("idle_200_associations", "% of a core", go)
+
     def w_big(self):
         """One instance of --big-mib MiB in by curl -T and out again; how much memory that adds at its peak."""
 
         def go():
-            import pydicom
-            from pydicom.dataset import Dataset, FileMetaDataset
-            from pydicom.uid import ExplicitVRLittleEndian, generate_uid
-
+            ds, path = self.big_file()
             mib = self.o.big_mib
-            ds = Dataset()
-            ds.file_meta = FileMetaDataset()
-            ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-            ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.7.2"
-            ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-            ds.StudyInstanceUID, ds.SeriesInstanceUID = generate_uid(), generate_uid()
-            ds.PatientName, ds.PatientID, ds.Modality = "Big^Object", "BENCHBIG", "OT"
-            ds.Rows = ds.Columns = 1024
-            ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.NumberOfFrames = 1, "MONOCHROME2", mib
-            ds.BitsAllocated = ds.BitsStored = 8
-            ds.HighBit, ds.PixelRepresentation = 7, 0
-            path = self.tmp / "big.dcm"
-            pydicom.dcmwrite(path, ds, enforce_file_format=True)
-            piece = os.urandom(1 << 20)
-            with open(path, "ab") as f:
-                f.write(struct.pack("<HH2sHI", 0x7FE0, 0x10, b"OW", 0, mib << 20))
-                for k in range(mib):
-                    f.write(struct.pack("<I", k) + piece[4:])
             base = f"http://{self.http.host}:{self.http.port}{self.http.root}"
             rest = self.srv.pss()
             with self.srv.watch() as w_in:
@@ -1102,12 +1209,7 @@ class Bench:
                     ]
                 )
                 t_out = time.perf_counter() - t
-            with open(path, "rb") as a, open(out, "rb") as b:
-                while True:
-                    x, y = a.read(1 << 20), b.read(1 << 20)
-                    need(x == y, "the bytes that came back differ")
-                    if not x:
-                        break
+            self.need_same(path, out)
             path.unlink(), out.unlink()
             self.emit("big_in", "MB/s", [mib * 1.048576 / t_in], pss_added_mib=w_in["pss_peak_mib"] - rest, mib=mib)
             self.emit("big_out", "MB/s", [mib * 1.048576 / t_out], pss_added_mib=w_out["pss_peak_mib"] - rest, mib=mib)
@@ -1346,7 +1448,7 @@ GROUPS = {
     "qido": ["qido_studies", "qido_instances"],
     "wado": ["wado_study", "wado_study_curl", "wado_instance", "wado_metadata", "wado_metadata_gzip", "wado_frame"],
     "rendered": ["wado_rendered"],
-    "dimse": ["cfind", "cget", "cmove"],
+    "dimse": ["cfind", "cget", "cmove", "idle_associations"],
     "dimse_ingest": ["cstore_1assoc", "cstore_4assoc"],
 }
 

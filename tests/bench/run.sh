@@ -18,13 +18,13 @@ corpus tiny1k tiny --patients 25 --studies 2 --series 2 --instances 10
 fresh() { # target, HTTP port
   [ ! -f "$work/$1/pid" ] || "$here/targets/stop.sh" "$work/$1/pid" || true
   rm -rf "$work/$1"
-  DATA="$work/$1" HTTP=$2 "$here/targets/$1.sh" > /dev/null
+  DATA="$work/$1" HTTP=$2 DIMSE=$(($2 + 1)) "$here/targets/$1.sh" > /dev/null
 }
 bench() { # target, HTTP port, arguments
   local target=$1 port=$2
   shift 2
   BENCH_TMP="$work/tmp" "$py" "$here/bench.py" --name "$target" --http "http://127.0.0.1:$port/dicom-web" \
-    --pidfile "$work/$target/pid" --owned "$work/$target" --out "$out" --repeat "${REPEAT:-3}" --seconds "${SECONDS_EACH:-3}" "$@" || true
+    --dimse "127.0.0.1:$((port + 1)):ARCHIVE" --pidfile "$work/$target/pid" --owned "$work/$target" --out "$out" --repeat "${REPEAT:-3}" --seconds "${SECONDS_EACH:-3}" "$@" || true
 }
 stop() { "$here/targets/stop.sh" "$work/$1/pid" || true; }
 trap 'stop orthanc; stop fileroom' EXIT
@@ -35,23 +35,24 @@ fresh orthanc 14201
 fresh fileroom 14301
 for pair in "orthanc 14201" "fileroom 14301"; do
   bench $pair $reads $loads load
-  bench $pair $reads qido wado
+  bench $pair $reads qido wado dimse
 done
-bench fileroom 14301 big
+bench fileroom 14301 big big_dimse
 if [ "${GROW:-50000}" -gt 0 ]; then
   corpus grow tiny --patients $((${GROW:-50000} / 40)) --studies 2 --series 2 --instances 10
   fresh orthanc 14201
   fresh fileroom 14301
   for pair in "orthanc 14201" "fileroom 14301"; do
     set -- $pair
-    BENCH_TMP="$work/tmp" "$py" "$here/bench.py" --name "$1-grown" --http "http://127.0.0.1:$2/dicom-web" --pidfile "$work/$1/pid" \
-      --owned "$work/$1" --out "$out" --repeat 3 --corpus "$work/C/grow" --load "$work/C/grow" load qido_studies || true
+    BENCH_TMP="$work/tmp" "$py" "$here/bench.py" --name "$1-grown" --http "http://127.0.0.1:$2/dicom-web" --dimse "127.0.0.1:$(($2 + 1)):ARCHIVE" \
+      --pidfile "$work/$1/pid" --owned "$work/$1" --out "$out" --repeat 3 --corpus "$work/C/grow" --load "$work/C/grow" load qido_studies cfind || true
   done
 fi
 fresh orthanc 14201
 fresh fileroom 14301
 for pair in "orthanc 14201" "fileroom 14301"; do
-  bench $pair --ingest "$work/C/tiny1k" --ingest "$work/C/ct100" idle stow_serial stow_parallel
+  bench $pair --ingest "$work/C/tiny1k" --ingest "$work/C/ct100" idle stow_serial stow_parallel dimse_ingest
+  bench $pair --gen 300 --max-ingest 200 --ingest "$work/C/tiny1k" --nagle cstore_1assoc
 done
 "$py" "$here/ratios.py" "$out" > "$work/table.md"
 cat "$work/table.md"
