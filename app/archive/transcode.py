@@ -28,7 +28,7 @@ from app.dicom.convert_elements import Edits, Reencoder
 from app.dicom.header import BULK_MARK
 from app.dicom.octets import Piece
 from app.dicom.transfer_syntaxes import EXPLICIT_LE, IMPLICIT_LE, is_native, transfer_syntax
-from app.errors import NotAcceptable, Refused, Undecodable
+from app.errors import LimitExceeded, NotAcceptable, Refused, Undecodable
 from app.pixels import picture as pictures
 from app.pixels import targets
 from app.pixels.picture import Picture
@@ -55,7 +55,7 @@ async def pieces(context: Context, cache: PieceCache, instance: Instance, syntax
     try:
         async for piece in source:
             yield piece
-    except (Undecodable, NotAcceptable):
+    except (Undecodable, NotAcceptable, LimitExceeded):
         raise
     except Refused as error:
         name = transfer_syntax(syntax).name

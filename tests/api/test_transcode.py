@@ -1,0 +1,404 @@
+"""Retrieve in another transfer syntax than the stored one, through the ASGI application: what is in the answer is read
+by pydicom and by our own reader, and its pixels are those that were stored."""
+
+from __future__ import annotations
+
+import copy
+import io
+import struct
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import UID
+
+from app.archive.derived_cache import DerivedCache
+from app.dicom.part10 import HeaderReader
+from app.dicom.transfer_syntaxes import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, RLE, transfer_syntax
+from app.pixels import decode, targets
+from app.pixels import encode as encoder
+from app.pixels.picture import Picture, from_json
+from tests.support.database import DatabaseServer
+from tests.support.stored import Door, data_set_of, encode, image, open_door, reencode, sample, split_parts
+
+J = "1.2.840.10008.1.2.4."
+TARGETS = (*targets.NATIVE, *targets.COMPRESSED)
+
+
+@pytest.fixture(scope="module")
+def shared_url(database_server: DatabaseServer) -> Iterator[str]:
+    url = database_server.create()
+    yield url
+    database_server.drop(url)
+
+
+@pytest_asyncio.fixture
+async def door(shared_url: str, tmp_path: Path) -> AsyncIterator[Door]:
+    async with open_door(shared_url, tmp_path) as opened:
+        yield opened
+        opened.context.codecs.close()
+
+
+def address(one: Dataset, level: str = "instance") -> str:
+    series = f"/studies/{one.StudyInstanceUID}/series/{one.SeriesInstanceUID}"
+    return f"{series}/instances/{one.SOPInstanceUID}" if level == "instance" else series
+
+
+def read(data: bytes) -> Dataset:
+    """The file in `data`, by pydicom; by our reader too, which takes nothing that breaks the rules."""
+    reader = HeaderReader()
+    reader.feed(data)
+    header = reader.finish()
+    one = dcmread(io.BytesIO(data))
+    assert header.transfer_syntax == one.file_meta.TransferSyntaxUID
+    assert header.sop_instance == one.SOPInstanceUID
+    assert header.frames.count == int(one.get("NumberOfFrames", 1) or 1)
+    assert one.file_meta.FileMetaInformationGroupLength == meta_length(data)
+    return one
+
+
+def meta_length(data: bytes) -> int:
+    reader = HeaderReader()
+    reader.feed(data)
+    return reader.finish().dataset_offset - 128 - 4 - 12
+
+
+def picture_of(one: Dataset) -> Picture:
+    return from_json(one.to_json_dict(bulk_data_threshold=1 << 40), one.file_meta.TransferSyntaxUID)
+
+
+def pixels_of(one: Dataset) -> tuple[list[bytes], Picture]:
+    """The frames as native octets, and what they are."""
+    picture = picture_of(one)
+    count = int(one.get("NumberOfFrames", 1) or 1)
+    if one.file_meta.TransferSyntaxUID.is_encapsulated:
+        encoded = list(generate_frames(one.PixelData, number_of_frames=count))
+    elif picture.bits_allocated == 1:
+        bits = np.unpackbits(np.frombuffer(one.PixelData, np.uint8), bitorder="little")
+        size = picture.frame_bits
+        encoded = [np.packbits(bits[at * size : (at + 1) * size], bitorder="little").tobytes() for at in range(count)]
+    else:
+        size = picture.frame_length
+        encoded = [one.PixelData[at * size : (at + 1) * size] for at in range(count)]
+    return [bytes(decode.decode(picture, bytearray(frame))) for frame in encoded], picture.decoded
+
+
+SAMPLES = (
+    "CT_small.dcm MR_small_jp2klossless.dcm MR_small_RLE.dcm MR_small_jpeg_ls_lossless.dcm JPGExtended.dcm"
+    " SC_rgb_jpeg_dcmtk.dcm SC_rgb_rle_2frame.dcm SC_rgb_rle_16bit_2frame.dcm SC_rgb_small_odd.dcm SC_rgb_gdcm_KY.dcm"
+    " SC_ybr_full_422_uncompressed.dcm examples_palette.dcm examples_overlay.dcm MR_small_bigendian.dcm"
+    " J2K_pixelrep_mismatch.dcm rtdose_rle_1frame.dcm image_dfl.dcm liver_1frame.dcm"
+).split()
+
+
+async def test_each_sample_in_each_syntax(door: Door) -> None:
+    for name in SAMPLES:
+        await in_each_syntax(door, name)
+
+
+async def in_each_syntax(door: Door, name: str) -> None:
+    data = sample(name)
+    stored = dcmread(io.BytesIO(data))
+    await door.put(data)
+    if stored.file_meta.TransferSyntaxUID == EXPLICIT_BE:
+        stored.PixelData = stored.pixel_array.astype(f"<u{stored.BitsAllocated // 8}").tobytes()
+    before, picture = pixels_of(stored)
+    for syntax in TARGETS:
+        answer = await door.get(address(stored), f"application/dicom; transfer-syntax={syntax}")
+        if not targets.holds(picture, syntax) and syntax != stored.file_meta.TransferSyntaxUID:
+            assert answer.status_code == 406, (name, syntax)
+            continue
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["content-type"] == f"application/dicom; transfer-syntax={syntax}"
+        if syntax == stored.file_meta.TransferSyntaxUID:
+            assert answer.content == data
+            continue
+        made = read(answer.content)
+        after, told = pixels_of(made)
+        if syntax == targets.JPEG_BASELINE:
+            assert made.LossyImageCompression == "01"
+            continue
+        assert_same_but_encoding(made, stored)
+        assert told == picture, (name, syntax)
+        assert after == before, (name, syntax)
+
+
+def assert_same_but_encoding(made: Dataset, stored: Dataset) -> None:
+    """Only what describes the encoding differs."""
+    encoding = {"PixelData", "PhotometricInterpretation", "PlanarConfiguration", "LossyImageCompression"}
+    encoding |= {"ExtendedOffsetTable", "ExtendedOffsetTableLengths"}
+    for element in stored:
+        if element.keyword not in encoding and element.tag.element != 0 and not element.tag.is_private:
+            assert made[element.tag].value == element.value, element.keyword
+
+
+# -------------------------------------------------------------------------------------------------------------- frames
+
+MEDIA = [
+    ("application/octet-stream", EXPLICIT_LE),
+    ("image/jpeg", targets.JPEG_LOSSLESS),
+    ("image/jls", targets.JPEG_LS),
+    ("image/jp2", targets.JPEG_2000),
+    ("image/jphc", targets.HTJ2K),
+    ("image/jhc", targets.HTJ2K),
+    ("image/dicom-rle", RLE),
+]
+
+
+@pytest.mark.parametrize("stored_as", [EXPLICIT_LE, targets.JPEG_2000, RLE])
+async def test_frames_in_each_media_type(door: Door, stored_as: str) -> None:
+    stored = image(32, 24, frames=10)
+    data = encode(stored) if stored_as == EXPLICIT_LE else compressed(stored, stored_as)
+    await door.put(data)
+    before, picture = pixels_of(dcmread(io.BytesIO(data)))
+    for media_type, syntax in MEDIA:
+        label = f"{'image/jphc' if media_type == 'image/jhc' else media_type}; transfer-syntax={syntax}"
+        answer = await door.get(f"{address(stored)}/frames/10,3", f'multipart/related; type="{media_type}"')
+        parts = split_parts(answer)
+        assert [headers for headers, _ in parts] == [{"Content-Type": label}] * 2
+        assert [native(part, picture, syntax) for _, part in parts] == [before[9], before[2]]
+        alone = await door.get(f"{address(stored)}/frames/3", media_type)
+        assert (alone.headers["content-type"], native(alone.content, picture, syntax)) == (label, before[2])
+        again = await door.get(f"{address(stored)}/frames/3", media_type, if_none_match=alone.headers["etag"])
+        assert again.status_code == 304
+
+
+def native(frame: bytes, picture: Picture, syntax: str) -> bytes:
+    return bytes(decode.decode(targets.encoded(picture, syntax), bytearray(frame)))
+
+
+async def test_an_etag_tells_the_syntax(door: Door) -> None:
+    data = sample("MR_small.dcm")
+    await door.put(data)
+    path = address(data_set_of(data))
+    tags = set()
+    for media_type, syntax in MEDIA:
+        tags.add((await door.get(f"{path}/frames/1", media_type)).headers["etag"])
+        tags.add((await door.get(path, f"application/dicom; transfer-syntax={syntax}")).headers["etag"])
+    octets = f"application/octet-stream; transfer-syntax={targets.JPEG_LS}"
+    assert (await door.get(f"{path}/frames/1", octets)).headers["content-type"] == octets
+    assert len(tags) == 2 * (len(MEDIA) - 1)
+
+
+async def test_head_makes_nothing(door: Door) -> None:
+    data = sample("MR_small_RLE.dcm")
+    await door.put(data)
+    path = "/dicom-web" + address(data_set_of(data))
+    for rest in ("", "/frames/1"):
+        headers = {"accept": "image/jls" if rest else "application/dicom"}
+        answer = await door.client.head(path + rest, headers=headers)
+        assert (answer.status_code, answer.content) == (200, b"")
+    assert door.context.codecs._cage is None
+
+
+async def test_a_dear_frame_is_made_once(door: Door, tmp_path: Path) -> None:
+    door.context.derived = DerivedCache(tmp_path / "derived", 64 << 20)
+    data = sample("MR_small_jp2klossless.dcm")
+    await door.put(data)
+    path = address(data_set_of(data)) + "/frames/1"
+    first = await door.get(path, "application/octet-stream")
+    door.context.codecs.close()
+    assert (await door.get(path, "application/octet-stream")).content == first.content
+    assert door.context.codecs._cage is None
+
+
+async def test_the_pixel_data_resources(door: Door) -> None:
+    stored = image(frames=2)
+    await door.put(compressed(stored, RLE))
+    before, _ = pixels_of(dcmread(io.BytesIO(encode(stored))))
+    octets = 'multipart/related; type="application/octet-stream"'
+    for path in (f"{address(stored)}/pixeldata", f"{address(stored, 'series')}/pixeldata"):
+        parts = split_parts(await door.get(path, octets))
+        assert [content for _, content in parts] == before
+        assert parts[0][0]["Content-Type"] == f"application/octet-stream; transfer-syntax={EXPLICIT_LE}"
+    plain = image(frames=2)
+    await door.put(encode(plain))
+    path = f"{address(plain)}/pixeldata"
+    assert (await door.get(path, "image/jls")).status_code == 406
+    (whole,) = split_parts(await door.get(path, octets))
+    assert whole[1] == plain.PixelData
+
+
+# ------------------------------------------------------------------------------------------------- instances and series
+
+
+async def test_without_a_name_lossless_leaves_as_explicit_little_endian(door: Door) -> None:
+    stored = image(64, 64)
+    await door.put(compressed(stored, targets.JPEG_2000))
+    for path in (address(stored), address(stored, "series"), f"/studies/{stored.StudyInstanceUID}"):
+        ((headers, content),) = split_parts(await door.get(path, 'multipart/related; type="application/dicom"'))
+        assert headers == {"Content-Type": f"application/dicom; transfer-syntax={EXPLICIT_LE}"}
+        assert read(content).PixelData == stored.PixelData
+    assert (await door.get(address(stored), "application/dicom")).content == content
+
+
+async def test_a_series_of_many_syntaxes_for_a_peer_that_takes_only_implicit(door: Door) -> None:
+    expected = {}
+    one: Dataset | None = None
+    for number, syntax in enumerate((EXPLICIT_LE, IMPLICIT_LE, RLE, targets.JPEG_LS, targets.JPEG_2000)):
+        made = image(32, 24, frames=1 + number % 2, study="1.2.3.77", series="1.2.3.77.1")
+        data = reencode(made, syntax) if not transfer_syntax(syntax).encapsulated else compressed(made, syntax)
+        await door.put(data)
+        expected[made.SOPInstanceUID] = made.PixelData
+        one = made
+    assert one is not None
+    accept = f'multipart/related; type="application/dicom"; transfer-syntax={IMPLICIT_LE}'
+    answer = await door.get(address(one, "series"), accept)
+    found = {}
+    for headers, content in split_parts(answer):
+        assert headers["Content-Type"] == f"application/dicom; transfer-syntax={IMPLICIT_LE}"
+        part = read(content)
+        found[part.SOPInstanceUID] = part.PixelData
+    assert found == expected
+    archive = await door.get(address(one, "series"), f"application/zip; transfer-syntax={IMPLICIT_LE}")
+    assert archive.status_code == 200
+
+
+def compressed(one: Dataset, syntax: str) -> bytes:
+    """The same with its frames encoded."""
+    size = one.Rows * one.Columns * one.BitsAllocated // 8
+    count = int(one.get("NumberOfFrames", 1))
+    picture = from_json(one.to_json_dict(bulk_data_threshold=1 << 40), EXPLICIT_LE)
+    frames = [encoder.encode(picture, one.PixelData[at * size : (at + 1) * size], syntax) for at in range(count)]
+    made = copy.deepcopy(one)
+    made.add_new(0x7FE00010, "OB", encapsulate(frames, has_bot=False))
+    made["PixelData"].is_undefined_length = True
+    return encode(made, syntax)
+
+
+async def test_bitmaps_follow_each_other_bit_by_bit(door: Door) -> None:
+    one = image(5, 7, 9, bits=1)
+    bits = np.unpackbits(np.frombuffer(one.PixelData, np.uint8), bitorder="little")[: 5 * 7 * 9].reshape(9, 35)
+    frames = [np.packbits(frame, bitorder="little").tobytes() for frame in bits]
+    plain = one.PixelData
+    one.add_new(0x7FE00010, "OB", encapsulate(frames, has_bot=False))
+    one["PixelData"].is_undefined_length = True
+    await door.put(encode(one, "1.2.840.10008.1.2.1.98"))
+    made = read((await door.get(address(one), "application/dicom")).content)
+    back = np.unpackbits(np.frombuffer(made.PixelData, np.uint8), bitorder="little")[: 5 * 7 * 9].reshape(9, 35)
+    assert np.array_equal(back, bits)
+    assert len(made.PixelData) == len(plain) + len(plain) % 2
+
+
+async def test_what_follows_the_pixels_is_kept_and_offset_tables_are_not(door: Door) -> None:
+    one = image(16, 16, frames=3)
+    frames = [one.PixelData[at * 512 : (at + 1) * 512] for at in range(3)]
+    one.add_new(0x7FE00010, "OB", encapsulate(frames, has_bot=False))
+    one["PixelData"].is_undefined_length = True
+    one.ExtendedOffsetTable = struct.pack("<3Q", 0, 520, 1040)
+    one.ExtendedOffsetTableLengths = struct.pack("<3Q", 512, 512, 512)
+    one.add_new(0xFFFCFFFC, "OB", b"\0" * 10)
+    await door.put(encode(one, "1.2.840.10008.1.2.1.98"))
+    for syntax in (EXPLICIT_LE, RLE, targets.JPEG_LS):
+        made = read((await door.get(address(one), f"application/dicom; transfer-syntax={syntax}")).content)
+        assert pixels_of(made)[0] == frames
+        assert "ExtendedOffsetTable" not in made
+        assert 0xFFFCFFFC in made
+
+
+# --------------------------------------------------------------------------------------------------------------- lossy
+
+
+async def test_lossy_only_by_name_and_then_it_says_so(door: Door) -> None:
+    one = image(32, 32, bits=8)
+    one.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+    await door.put(encode(one))
+    path = address(one)
+    accept = f"application/dicom; transfer-syntax={targets.JPEG_BASELINE}"
+    answer = await door.get(path, accept)
+    made = read(answer.content)
+    assert made.LossyImageCompression == "01"
+    assert float(made.LossyImageCompressionRatio) == pytest.approx(1024 / len(frame_of(made)), rel=0.02)
+    assert made.LossyImageCompressionMethod == "ISO_10918_1"
+    assert list(made.ImageType) == ["DERIVED", "PRIMARY", "AXIAL"]
+    assert "JPEG Baseline" in made.DerivationDescription
+    assert made.SOPInstanceUID != one.SOPInstanceUID
+    assert UID(made.SOPInstanceUID).is_valid
+    assert (await door.get(path, accept)).content == answer.content
+    back = np.frombuffer(pixels_of(made)[0][0], np.uint8).astype(int)
+    assert np.abs(back - np.frombuffer(one.PixelData, np.uint8)).mean() < 12
+    frame = await door.get(f"{path}/frames/1", f"image/jpeg; transfer-syntax={targets.JPEG_BASELINE}")
+    assert frame.content == frame_of(made)
+
+
+def frame_of(one: Dataset) -> bytes:
+    return next(generate_frames(one.PixelData, number_of_frames=1))
+
+
+async def test_a_second_loss_is_added_to_the_first(door: Door) -> None:
+    one = image(32, 32, bits=8)
+    one.LossyImageCompression = "01"
+    one.LossyImageCompressionRatio = "8.00"
+    one.LossyImageCompressionMethod = "ISO_15444_1"
+    await door.put(encode(one))
+    answer = await door.get(address(one), f"application/dicom; transfer-syntax={targets.JPEG_BASELINE}")
+    made = read(answer.content)
+    assert list(made.LossyImageCompressionMethod) == ["ISO_15444_1", "ISO_10918_1"]
+    assert made.LossyImageCompressionRatio[0] == 8
+
+
+async def test_decoded_lossy_pixels_say_that_they_were_lossy(door: Door) -> None:
+    data = sample("SC_rgb_dcmtk_+eb+cy+np.dcm")
+    one = data_set_of(data)
+    await door.put(data)
+    made = read((await door.get(address(one), f"application/dicom; transfer-syntax={EXPLICIT_LE}")).content)
+    assert (made.PhotometricInterpretation, made.PlanarConfiguration) == ("RGB", 0)
+    assert made.LossyImageCompression == "01"
+    assert made.SOPInstanceUID == one.SOPInstanceUID
+
+
+# ------------------------------------------------------------------------------------------------------------- hostile
+
+
+def broken(rows: int = 16, columns: int = 16, stream: bytes = b"\xff\x4f\xff\x51" + bytes(60)) -> Dataset:
+    one = image(16, 16)
+    one.Rows, one.Columns = rows, columns
+    one.add_new(0x7FE00010, "OB", encapsulate([stream], has_bot=False))
+    one["PixelData"].is_undefined_length = True
+    return one
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "status", "title"),
+    [(16, 16, 406, "The stored pixels cannot be decoded"), (65535, 65535, 413, "The input is over a limit"),
+     (0, 16, 406, "The stored pixels cannot be decoded")],
+)  # fmt: skip
+async def test_G32_bad_pixels_cost_one_request(door: Door, rows: int, columns: int, status: int, title: str) -> None:
+    one = broken(rows, columns)
+    await door.put(encode(one, J + "90"))
+    good = image()
+    await door.put(compressed(good, targets.JPEG_2000))
+    for path, accept in (
+        (f"{address(one)}/frames/1", "application/octet-stream"),
+        (address(one), "application/dicom"),
+        (address(one), f"application/dicom; transfer-syntax={RLE}"),
+        (address(one, "series"), 'multipart/related; type="application/dicom"'),
+    ):
+        answer = await door.get(path, accept)
+        assert (answer.status_code, answer.json()["title"]) == (status, title), (path, answer.text)
+    assert (await door.get(address(one), "application/dicom; transfer-syntax=*")).status_code == 200
+    assert (await door.get(f"{address(good)}/frames/1", "application/octet-stream")).status_code == 200
+
+
+async def test_video_is_passed_through_and_never_decoded(door: Door) -> None:
+    one = broken(stream=b"\0\0\1\xb3" + bytes(100))
+    await door.put(encode(one, J + "102"))
+    for accept in (f"application/dicom; transfer-syntax={EXPLICIT_LE}", f"application/dicom; transfer-syntax={RLE}"):
+        assert (await door.get(address(one), accept)).status_code == 406
+    assert (await door.get(address(one), "application/dicom")).status_code == 200
+
+
+async def test_an_instance_without_pixels_leaves_in_any_native_syntax(door: Door) -> None:
+    data = sample("reportsi.dcm")
+    await door.put(data)
+    path = address(data_set_of(data))
+    for syntax in (IMPLICIT_LE, EXPLICIT_BE):
+        made = dcmread(io.BytesIO((await door.get(path, f"application/dicom; transfer-syntax={syntax}")).content))
+        assert made.file_meta.TransferSyntaxUID == syntax
+        assert made.ContentSequence == data_set_of(data).ContentSequence
+    assert (await door.get(path, f"application/dicom; transfer-syntax={RLE}")).status_code == 406
