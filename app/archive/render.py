@@ -19,6 +19,7 @@ from app.dicom.transfer_syntaxes import transfer_syntax
 from app.errors import NotFound, Undecodable
 from app.pixels.render_facts import Facts, bulk_paths, read_facts
 from app.pixels.render_tables import LONGEST
+from app.pixels.render_text import corners
 from app.pixels.render_wish import Wish, order
 
 FactsCache = SizedCache[str, Facts]
@@ -45,15 +46,19 @@ async def facts_of(context: Context, cache: FactsCache, instance: Instance) -> F
     no sense."""
     facts = cache.get(instance.version)
     if facts is None:
-        row = await lookups.metadata(context.catalog, [instance.id])
-        if not row:
-            raise missing()
-        compressed = row[0].json
-        members = await asyncio.to_thread(_parse, compressed) if len(compressed) > _LARGE else _parse(compressed)
+        members = await _members(context, instance)
         tables = await _tables(context, instance, set(bulk_paths(members)))
         facts = read_facts(members, instance.transfer_syntax, instance.pixel_tag, instance.frame_count, tables)
         cache.put(instance.version, facts)
     return facts
+
+
+async def _members(context: Context, instance: Instance) -> dict[str, object]:
+    row = await lookups.metadata(context.catalog, [instance.id])
+    if not row:
+        raise missing()
+    compressed = row[0].json
+    return await asyncio.to_thread(_parse, compressed) if len(compressed) > _LARGE else _parse(compressed)
 
 
 def _parse(compressed: bytes) -> dict[str, object]:
@@ -100,6 +105,8 @@ async def rendered(
         return kept
     facts = await facts_of(context, cache, instance)
     recipe, arguments = order(facts, number, wish)
+    if wish.annotation:
+        arguments["corners"] = corners(await _members(context, instance), wish.annotation)
     place = await _place(context, instance, number)
     if place.length > facts.picture.frame_length and place.length > _compressed_limit(facts):
         raise Undecodable("the compressed frame is longer than any of its size")

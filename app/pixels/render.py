@@ -23,7 +23,7 @@ from app.pixels.render_write import annotated, written
 _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 
 
-def render_frame(arguments: dict[str, Any], payload: bytearray) -> bytes:
+def render_frame(arguments: dict[str, Any], payload: bytearray) -> bytes | bytearray:
     """The task `render`: a frame of `arguments["picture"]` as a file of `arguments["media_type"]`."""
     picture = Picture(**arguments["picture"])
     length = len(payload) - arguments["recipe"]
@@ -32,7 +32,7 @@ def render_frame(arguments: dict[str, Any], payload: bytearray) -> bytes:
     return rendered(picture.decoded, decode.decode(picture, payload), recipe, arguments)
 
 
-def rendered(picture: Picture, frame: Any, recipe: bytes, arguments: dict[str, Any]) -> bytes:
+def rendered(picture: Picture, frame: Any, recipe: bytes, arguments: dict[str, Any]) -> bytes | bytearray:
     """As `render_frame`, of a decoded frame."""
     shape = _shape(arguments["shape"])
     words = words_of(picture, frame)

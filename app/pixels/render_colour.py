@@ -59,7 +59,7 @@ def palette_colour(words: npt.NDArray[Any], text: bytes) -> Image.Image:
     flat = words.reshape(-1)
     found = np.empty((flat.size, 3), np.uint8)
     for at in range(0, flat.size, _BLOCK):
-        np.take(table, flat[at : at + _BLOCK], axis=0, out=found[at : at + _BLOCK], mode="clip")
+        np.take(table, flat[at : at + _BLOCK], axis=0, out=found[at : at + _BLOCK], mode="wrap")
     return Image.frombytes("RGB", (words.shape[1], words.shape[0]), found.data)
 
 

@@ -16,7 +16,6 @@ import orjson
 from app.pixels import picture
 from app.pixels.picture import Picture
 from app.pixels.render_tables import lookup_table, palette
-from app.pixels.render_text import patient_lines, technique_lines
 
 Members = Mapping[str, Any]
 
@@ -40,13 +39,12 @@ class Look(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Facts:
     """One instance. `looks[of_frame[n]]` is for frame n, counted from 0; `representative` is counted from 1, 0 when the
-    data set names none. `lines` are texts that may be burnt in, by the value of `annotation`."""
+    data set names none."""
 
     picture: Picture
     looks: tuple[Look, ...]
     of_frame: array[int]
     representative: int
-    lines: Mapping[str, tuple[str, ...]]
 
     def __len__(self) -> int:
         """Bytes it takes in memory, roughly."""
@@ -93,7 +91,6 @@ def read_facts(members: Members, syntax: str, pixel_tag: int, frames: int, bulk:
         tuple(looks),
         of_frame if len(looks) > 1 else array("I"),
         int(representative) if representative and 1 <= representative <= frames else 0,
-        {"patient": patient_lines(members), "technique": technique_lines(members)},
     )
 
 

@@ -95,7 +95,7 @@ def _through(table: Shades, words: Words) -> Shades:
     flat = words.reshape(-1)
     found = np.empty(flat.size, np.uint8)
     for at in range(0, flat.size, _BLOCK):
-        np.take(table, flat[at : at + _BLOCK], out=found[at : at + _BLOCK], mode="clip")
+        np.take(table, flat[at : at + _BLOCK], out=found[at : at + _BLOCK], mode="wrap")
     return found.reshape(words.shape)
 
 

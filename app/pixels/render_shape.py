@@ -9,6 +9,8 @@ from PIL import Image
 MAX_SIDE = 16384
 MAX_AREA = 64 << 20
 """Columns or rows, and pixels, of a rendered image."""
+_GAP = 2.0
+"""How much larger than wanted an image is after the fast part of making it smaller; thumbnails need no slow part."""
 _SAMPLES = 4
 """Source pixels, in each direction, that are looked at for one pixel of a thumbnail."""
 
@@ -57,7 +59,7 @@ def stride_of(shape: Shape) -> int:
 def placed(image: Image.Image, shape: Shape, size: tuple[int, int]) -> Image.Image:
     """`image` in its shape; it may be a source image of which only some pixels were taken, for the same `size`."""
     if size != image.size or shape.box != (0, 0, *image.size):
-        image = image.resize(size, Image.Resampling.BILINEAR, shape.box, reducing_gap=2.0)
+        image = image.resize(size, Image.Resampling.BILINEAR, shape.box, reducing_gap=_GAP if shape.grows else 1.0)
     if shape.flips[0]:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if shape.flips[1]:

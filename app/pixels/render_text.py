@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 Members = Mapping[str, Any]
@@ -22,14 +22,11 @@ _TECHNIQUE = (
 _LONGEST = 64
 
 
-def patient_lines(members: Members) -> tuple[str, ...]:
-    """Name, ID, sex and birth date, as far as the data set has them."""
-    return _lines(members, _PATIENT)
-
-
-def technique_lines(members: Members) -> tuple[str, ...]:
-    """Modality, date, place in the study, and how the image was acquired."""
-    return _lines(members, _TECHNIQUE)
+def corners(members: Members, annotation: Collection[str]) -> list[tuple[str, ...]]:
+    """The lines for the upper left corner, name, ID, sex and birth date, when `annotation` has `patient`; for the lower
+    left one, modality, date, place in the study and how the image was acquired, when it has `technique`."""
+    kinds = (("patient", _PATIENT), ("technique", _TECHNIQUE))
+    return [_lines(members, rows) if name in annotation else () for name, rows in kinds]
 
 
 def _lines(members: Members, rows: tuple[tuple[tuple[str, str], ...], ...]) -> tuple[str, ...]:

@@ -55,7 +55,6 @@ def order(facts: Facts, number: int, wish: Wish) -> tuple[bytes, dict[str, Any]]
         recipe = windowed(recipe, *wish.window)
     box, flips = _box(facts, wish.region or Region(0, 0, None, None))
     shape = {"viewport": wish.viewport, "box": box, "flips": flips, "aspect": look.aspect, "grows": wish.grows}
-    corners = [facts.lines[name] if name in wish.annotation else () for name in ("patient", "technique")]
     return recipe, {
         "picture": facts.picture.to_arguments(),
         "recipe": len(recipe),
@@ -63,7 +62,7 @@ def order(facts: Facts, number: int, wish: Wish) -> tuple[bytes, dict[str, Any]]
         "thumbnail": wish.thumbnail,
         "media_type": wish.media_type,
         "quality": wish.quality,
-        "corners": corners if any(corners) else None,
+        "corners": None,
     }
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
-from PIL import GifImagePlugin, Image, ImageDraw, ImageFont, JpegImagePlugin, PngImagePlugin
+import numpy as np
+from imagecodecs import PNG, png_encode
+from PIL import Image, ImageDraw, ImageFont
 
-_KINDS = {
-    "image/jpeg": JpegImagePlugin.JpegImageFile.format,
-    "image/png": PngImagePlugin.PngImageFile.format,
-    "image/gif": GifImagePlugin.GifImageFile.format,
-}
-_PNG_LEVEL = 3
+_PNG_WAY = {"level": 1, "strategy": PNG.STRATEGY.RLE, "filter": PNG.FILTER.SUB}
+"""A fifth of the time of zlib's own way, and on images of patients no larger."""
 _FULL_CHROMA = 90
 """Qualities from here on keep all of the colour."""
 _FONT_SHARE = 40
@@ -38,14 +36,13 @@ def annotated(image: Image.Image, corners: Sequence[Sequence[str]]) -> Image.Ima
     return canvas
 
 
-def written(image: Image.Image, media_type: str, quality: int) -> bytes:
+def written(image: Image.Image, media_type: str, quality: int) -> bytes | bytearray:
     """The image as a file of `media_type`; `quality` counts for JPEG, from 1 to 100."""
+    if media_type == "image/png":
+        return png_encode(np.asarray(image.convert("RGB") if image.mode == "YCbCr" else image), **_PNG_WAY)
     out = io.BytesIO()
-    kind = _KINDS[media_type]
-    if kind == "JPEG":
-        image.save(out, kind, quality=quality, subsampling=0 if quality >= _FULL_CHROMA else 2)
-    elif kind == "PNG":
-        (image.convert("RGB") if image.mode == "YCbCr" else image).save(out, kind, compress_level=_PNG_LEVEL)
+    if media_type == "image/jpeg":
+        image.save(out, "JPEG", quality=quality, subsampling=0 if quality >= _FULL_CHROMA else 2)
     else:
-        (image if image.mode == "L" else image.convert("RGB").quantize()).save(out, kind)
+        (image if image.mode == "L" else image.convert("RGB").quantize()).save(out, "GIF")
     return out.getvalue()
