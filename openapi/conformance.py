@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
-from itertools import pairwise
 from typing import Any
 
 from pydicom.datadict import dictionary_description
@@ -16,6 +13,8 @@ from app.dicom.attributes import LEVEL_OF, TABLE, Attribute
 from app.dicom.media_types import DEFAULT_SYNTAX, DICOM, SYNTAXES_OF, leaves_only_when_named, stored_without_asking
 from app.dicom.status import STATUSES
 from app.dicom.transfer_syntaxes import TRANSFER_SYNTAXES, TransferSyntax
+from openapi.dimse import dimse, meanings
+from openapi.markdown import table
 
 MATCHING = {
     "uid": "single value, list of UID",
@@ -34,10 +33,10 @@ Generated from the tables that the code runs on (`make openapi`); the sections f
 
 ## 1 Overview
 
-Fileroom is an archive. It offers the Studies Service of PS3.18 (DICOMweb) as an origin server: Store, Search,
-Retrieve and Retrieve Capabilities. It keeps the bytes that it receives (Level 2, full): no element is discarded or
-coerced, the preamble is kept, nothing is transcoded when it is stored. Resources that PS3.18 does not have are marked
-*ours*.
+Fileroom is an archive, and a bridge for DIMSE before it. The archive offers the Studies Service of PS3.18 (DICOMweb) as
+an origin server: Store, Search, Retrieve and Retrieve Capabilities. The bridge offers Verification, Storage and
+Query/Retrieve as SCP. The archive keeps the bytes that it receives (Level 2, full): no element is discarded or coerced,
+the preamble is kept, nothing is transcoded when it is stored. Resources that PS3.18 does not have are marked *ours*.
 
 ### 1.1 Supported SOP classes
 
@@ -91,36 +90,32 @@ syntax was named (8.7.3.4).
 
 {syntaxes}
 
-## 3 Status codes
+{dimse}
+## 4 Status codes
 
 One outcome, at each door. A failure reason below `B000` or from `C000` on is (0008,1197), a warning reason `Bxxx` is
 (0008,1196). A request that failed may be sent again where the last column says so; `Retry-After` says when.
 
 {statuses}
 
-## 4 Limits
+## 5 Limits
 
 Enforced before anything is allocated; a refusal names the limit. Lengths are in bytes.
 
 {limits}
 
-## 5 Security
+## 6 Security
 
 Without credentials the archive listens on a loopback address only. API tokens (`Authorization: Bearer`) carry the
-scopes read, write, delete and admin. What a principal may not see looks as if it did not exist.
+scopes read, write, delete, admin and bridge. What a principal may not see looks as if it did not exist.
 
-## 6 Extensions
+## 7 Extensions
 
-Resources marked *ours* in 2.1: delete and its undo, and the search for patients. In the OpenAPI document they carry
-`x-fileroom-extension`. Store takes Implicit VR Little Endian and Explicit VR Big Endian, which PS3.18 8.7.3 keeps out
-of web services; Retrieve answers them when they are named.
+Resources marked *ours* in 2.1: delete and its undo, and the search for patients; beside the DICOMweb root, `/peers`. In
+the OpenAPI document they carry `x-fileroom-extension`. Store takes Implicit VR Little Endian and Explicit VR Big
+Endian, which PS3.18 8.7.3 keeps out of web services; Retrieve answers them when they are named. A bridge says for whom
+it asks in the headers Fileroom-Calling-AE, Fileroom-Called-AE and Fileroom-Association.
 """
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def conformance(document: dict[str, Any]) -> str:
@@ -132,6 +127,7 @@ def conformance(document: dict[str, Any]) -> str:
         attributes=table(("Attribute", "Tag", "VR", "Level", "Matching", "Default"), map(_attribute, TABLE)),
         media_types=table(("Media type", "Transfer syntaxes, the default in bold"), _media_types()),
         syntaxes=table(("UID", "Name", "Frame media type", "Remarks"), map(_syntax, syntaxes)),
+        dimse=dimse(),
         statuses=table(("Outcome", "HTTP", "Reason", "DIMSE", "Meaning", "Again"), _statuses()),
         limits=table(("Limit", "Default", "Meaning"), _limits()),
     )
@@ -180,12 +176,6 @@ def _statuses() -> Iterator[Sequence[str]]:
 
 def _limits() -> Iterator[Sequence[str]]:
     """Each field of `Limits` with its default and the string that stands below it."""
-    body = next(node for node in ast.parse(inspect.getsource(limits)).body if isinstance(node, ast.ClassDef)).body
-    meanings = {
-        field.target.id: text.value.value
-        for field, text in pairwise(body)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
-    }
+    said = meanings(limits, "Limits")
     for field in fields(limits.Limits):
-        yield field.name, f"{getattr(limits.DEFAULT, field.name):,}", " ".join(meanings[field.name].split())
+        yield field.name, f"{getattr(limits.DEFAULT, field.name):,}", said[field.name]

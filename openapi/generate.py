@@ -19,7 +19,8 @@ sys.path.insert(0, str(ROOT))
 from app.main import create_app  # noqa: E402 - found through the line above
 from app.settings import Settings  # noqa: E402
 from dimse_bridge.settings import Settings as BridgeSettings  # noqa: E402
-from openapi.conformance import conformance, table  # noqa: E402
+from openapi.conformance import conformance  # noqa: E402
+from openapi.markdown import table  # noqa: E402
 
 README = ROOT / "README.md"
 BEGIN, END = "<!-- settings -->", "<!-- /settings -->"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from app.dicom.attributes import TABLE
+from app.dicom.peer import PRESETS, Behaviour
 from app.dicom.status import STATUSES
 from app.dicom.transfer_syntaxes import TRANSFER_SYNTAXES
 from app.settings import Settings
+from dimse_bridge.association.abstract_syntaxes import RIGHTS
 from dimse_bridge.settings import Settings as BridgeSettings
 from openapi.generate import ROOT, documents, openapi
 
@@ -33,6 +36,16 @@ def test_the_conformance_statement_names_every_row_of_the_tables(made: dict[Path
     for outcome in STATUSES:
         assert f"| {outcome.value} |" in text
     for uid in TRANSFER_SYNTAXES:
+        assert f"| {uid} |" in text
+
+
+def test_the_conformance_statement_names_what_can_be_set_of_a_peer(made: dict[Path, str]) -> None:
+    text = made[ROOT / "openapi/conformance.md"]
+    for name in PRESETS:
+        assert f"| `{name}` |" in text
+    for field in fields(Behaviour):
+        assert field.name == "preset" or f"| `{field.name}` |" in text
+    for uid in RIGHTS:
         assert f"| {uid} |" in text
 
 

@@ -1,0 +1,154 @@
+"""The DIMSE part of the conformance statement, from the tables and values that the bridge runs on."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from itertools import pairwise
+from types import ModuleType
+
+from pydicom.uid import UID
+
+from app.dicom import peer
+from app.dicom.peer import PRESETS, SERVICES, Behaviour
+from app.dicom.status import Progress, RetrieveStatus
+from dimse_bridge.association import negotiation
+from dimse_bridge.association.abstract_syntaxes import RIGHTS
+from dimse_bridge.association.associate_pdus import APPLICATION_CONTEXT
+from dimse_bridge.association.negotiation import Rejection, transfer_syntaxes
+from dimse_bridge.settings import OurAE, Settings
+from openapi.markdown import table
+
+_TEXT = """\
+## 3 DIMSE
+
+The bridge translates DIMSE services into those of section 2. It keeps nothing itself: C-STORE answers success when the
+archive has acknowledged the instance, and A700 when the archive cannot store now.
+
+### 3.1 Associations
+
+| Matter | What is done |
+| --- | --- |
+| Application context | {application_context} |
+| Implementation Class UID | {implementation_class}; a setting of each AE title |
+| Implementation Version Name | {implementation_version}; a setting of each AE title |
+| Longest PDU received, sent | {max_pdu}, {max_send_pdu} bytes; settings |
+| Associations at a time | {associations} in all, {peer_associations} of one peer; settings |
+| Asynchronous operations | none: a window is answered with 1 and 1 |
+| User identity | none: passed over; rejected when a positive response is asked for |
+| Roles | SCP of all classes of 3.2; of storage classes also SCU within C-GET, and towards destinations of C-MOVE |
+| TLS | the BCP 195 profile (PS3.15 B.9), with client certificates; a setting |
+
+Rejected are (PS3.8 9.3.4):
+
+{rejections}
+
+### 3.2 SOP classes
+
+For each the transfer syntaxes that are accepted; of several the first proposed one, as far as the peer's behaviour says
+nothing else (in a context by which we only send, within C-GET, an uncompressed one). Each context is judged by itself.
+
+{classes}
+
+### 3.3 Peers
+
+A peer is registered with `PUT /peers/{{AET}}`. What it may: {services}, the last three for services to
+come. Its behaviour is one of these presets, each member of which can be set apart.
+
+{presets}
+
+{behaviours}
+
+### 3.4 Status codes of progress
+
+Those of failures are in section 4.
+
+{statuses}
+"""
+
+
+def dimse() -> str:
+    """The section."""
+    settings = {name: field.default for name, field in Settings.model_fields.items()}
+    ae = OurAE(aet="ANY")
+    return _TEXT.format(
+        application_context=APPLICATION_CONTEXT,
+        implementation_class=ae.implementation_class_uid,
+        implementation_version=ae.implementation_version_name,
+        max_pdu=settings["dimse_max_pdu"],
+        max_send_pdu=settings["dimse_max_send_pdu"],
+        associations=settings["dimse_max_associations"],
+        peer_associations=settings["dimse_max_peer_associations"],
+        rejections=table(("Result", "Source", "Reason", "When"), _rejections()),
+        classes=table(("SOP class", "UID", "Right", "Transfer syntaxes"), _classes()),
+        services=", ".join(SERVICES),
+        presets=table(("Preset", "Differs from the standard in"), _presets()),
+        behaviours=table(("Member", "Default", "Meaning"), _behaviours()),
+        statuses=table(("Status", "Service", "Meaning"), _statuses()),
+    )
+
+
+def meanings(module: ModuleType, name: str) -> dict[str, str]:
+    """What stands as a string below each field of a class."""
+    tree = ast.parse(inspect.getsource(module))
+    body = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name).body
+    return {
+        field.target.id: " ".join(text.value.value.split())
+        for field, text in pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+    }
+
+
+def _rejections() -> Iterator[Sequence[str]]:
+    for value in vars(negotiation).values():
+        if isinstance(value, Rejection):
+            yield str(value.result), str(value.source), str(value.reason), value.cause
+
+
+def _classes() -> Iterator[Sequence[str]]:
+    anybody = peer.unregistered("ANY")
+    for uid, right in RIGHTS.items():
+        yield UID(uid).name, uid, right, _names(transfer_syntaxes(uid, anybody))
+    yield "Every storage class, unknown and private ones too", "", "store, get", "all of 2.5"
+
+
+def _names(syntaxes: Iterable[str]) -> str:
+    return ", ".join(UID(uid).name for uid in sorted(syntaxes))
+
+
+def _presets() -> Iterator[Sequence[str]]:
+    standard = PRESETS["standard"]
+    names = [field.name for field in fields(Behaviour) if field.name != "preset"]
+    for preset, behaviour in PRESETS.items():
+        differences = [
+            f"`{name}` {_shown(name, getattr(behaviour, name))}"
+            for name in names
+            if getattr(behaviour, name) != getattr(standard, name)
+        ]
+        yield f"`{preset}`", ", ".join(differences) or "nothing"
+
+
+def _behaviours() -> Iterator[Sequence[str]]:
+    said = meanings(peer, "Behaviour")
+    for field in fields(Behaviour):
+        if field.name != "preset":
+            yield f"`{field.name}`", _shown(field.name, field.default), said[field.name]
+
+
+def _shown(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int) and value >= 0xA000 and name != "max_pdu":
+        return f"{value:04X}"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _statuses() -> Iterator[Sequence[str]]:
+    for progress in Progress:
+        yield f"{progress:04X}", "C-FIND, C-GET, C-MOVE", progress.name.lower().replace("_", " ")
+    for status in RetrieveStatus:
+        services = "C-MOVE" if status is RetrieveStatus.DESTINATION_UNKNOWN else "C-GET, C-MOVE"
+        yield f"{status:04X}", services, status.name.lower().replace("_", " ")
