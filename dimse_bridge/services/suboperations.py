@@ -205,7 +205,7 @@ async def run(supply: Supply, sender: Sender, tally: Tally, report: Report) -> N
 
 
 async def _one(delivery: Delivery, supply: Supply, sender: Sender, tally: Tally) -> bool:
-    """One instance; False when it is to come again in another form."""
+    """One instance; False when it is to come again."""
     wanted = delivery.wanted
     if delivery.error is not None and not delivery.syntax:
         tally.fail(wanted, delivery.error.detail)
@@ -223,5 +223,8 @@ async def _one(delivery: Delivery, supply: Supply, sender: Sender, tally: Tally)
         tally.count(wanted, await sender.send(delivery, way.context))
     except FileroomError as error:
         await delivery.pass_over()
+        if delivery.error is not None and not delivery.alone:
+            supply.again(wanted, delivery.asked)
+            return False
         tally.fail(wanted, error.detail)
     return True

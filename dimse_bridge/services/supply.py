@@ -45,11 +45,14 @@ class Delivery:
         syntax: str = "",
         *,
         asked: str = "",
+        alone: bool = True,
         error: FileroomError | None = None,
     ) -> None:
         self.wanted = wanted
         self.syntax = syntax
         self.asked = asked
+        self.alone = alone
+        """It was asked for by itself; otherwise it can be asked for again when it did not come whole."""
         self.error = error
         self.complete = error is not None
         self.length = 0
@@ -133,7 +136,7 @@ class Supply:
         return self._deliveries.popleft()
 
     def again(self, wanted: Wanted, ask: str) -> None:
-        """Asks for an instance once more, in another transfer syntax: the peer takes it in no other form."""
+        """Asks for an instance once more, by itself: it did not come whole, or the peer takes it in another form."""
         self._fetches += one_by_one([wanted], ask)
         self._wake(self._writer)
 
@@ -211,7 +214,7 @@ class Supply:
         wanted = due.pop(start.sop if len(fetch.wanted) > 1 else fetch.wanted[0].sop, None)
         if wanted is None:
             return
-        delivery = Delivery(self, wanted, start.syntax, asked=fetch.ask)
+        delivery = Delivery(self, wanted, start.syntax, asked=fetch.ask, alone=len(fetch.wanted) == 1)
         self._deliver(delivery)
         try:
             self._put(delivery, start.rest)
