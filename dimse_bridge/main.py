@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from app.telemetry.metrics import Metrics
 from dimse_bridge.board import Board
 from dimse_bridge.child import Post, run_child
 from dimse_bridge.listening import Bound, bind
 from dimse_bridge.parent import Parent
+from dimse_bridge.peers import read_file
 from dimse_bridge.settings import Settings, check_exposure
+from dimse_bridge.status_port import bind_status
 from dimse_bridge.tls import server_context
 
 log = logging.getLogger("fileroom.bridge")
@@ -23,11 +26,14 @@ def run(
     counts into a slot of `metrics`, from `slot` on. Raises `CannotStart`. Called in the main thread of a process
     without other threads, since it forks."""
     check_exposure(settings)
+    if settings.dimse_peers:
+        read_file(Path(settings.dimse_peers))  # said once, not by each process
     tls = server_context(settings) if settings.dimse_tls_port else None
     sockets = bind(settings) if bound is None else bound
     count = settings.worker_count
     board = Board(count, settings.dimse_max_associations, settings.dimse_max_peer_associations)
-    post = Post(settings, [one.listener for one in sockets], tls, board, metrics or Metrics(count), slot)
+    status = bind_status(settings.dimse_status) if settings.dimse_status else None
+    post = Post(settings, [one.listener for one in sockets], tls, board, metrics or Metrics(count), slot, status)
     parent = Parent(
         sockets,
         board,

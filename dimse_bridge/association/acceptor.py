@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 
 from app.dicom.peer import unregistered
+from app.dicom.uid import is_uid
 from app.errors import FileroomError, Unreadable
 from dimse_bridge.association.associate_pdus import (
     AssociateRequest,
@@ -79,7 +80,8 @@ class Acceptor(UpperLayer):
         if self.state is not State.AWAITING_LOCAL_RESPONSE:
             return
         if isinstance(answer, Rejection):
-            log.info("association rejected: %s", answer.cause)
+            who = {"peer": request.calling, "called": request.called, "address": self.address}
+            log.info("association rejected: %s", answer.cause, extra={"fields": who})
             self.fire(Event.REJECT, encode_reject(answer.result, answer.source, answer.reason))
             return
         await self._serve_accepted(request, answer)
@@ -113,8 +115,10 @@ class Acceptor(UpperLayer):
     def _log_refused(self, request: AssociateRequest, answer: Acceptance, identity: str) -> None:
         for context in request.contexts:
             if context.id in answer.refused:
+                uid = context.abstract_syntax
+                told = {"association": identity, "sop_class": uid if is_uid(uid) else "no UID"}
                 reason = REASONS[answer.refused[context.id]]
-                log.info("association %s: context %d refused: %s", identity, context.id, reason)
+                log.info("context %d refused: %s", context.id, reason, extra={"fields": told})
 
     def _caller(self) -> Caller:
         return Caller(self.address, self.transport_info("ssl_object") is not None, self.certificate)

@@ -36,6 +36,8 @@ logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it quotes what pee
 
 APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
 _HEAD_LENGTH: Final = 68
+_UNTESTED_TITLES: Final = b"-".ljust(16) * 2
+"""What stands there in an A-ASSOCIATE-AC is not tested (PS3.8 Table 9-17)."""
 _LEAST_LENGTH: Final = 8
 """One PDV with two bytes of value (PS3.8 9.3.5)."""
 _MAX_ITEMS: Final = 8192
@@ -101,7 +103,7 @@ class AssociateAccept:
 
 def decode_request(body: bytes) -> AssociateRequest:
     """The A-ASSOCIATE-RQ whose bytes after the first six are `body`."""
-    pdu = _decode(A_ASSOCIATE_RQ(), 1, body, _CONTEXT_RQ)
+    pdu = _decode(A_ASSOCIATE_RQ(), 1, _padded(body[4:20]) + _padded(body[20:36]), body, _CONTEXT_RQ)
     contexts = tuple(map(_proposed, pdu.presentation_context))
     _require_contexts([context.id for context in contexts])
     return AssociateRequest(
@@ -116,7 +118,7 @@ def decode_request(body: bytes) -> AssociateRequest:
 
 def decode_accept(body: bytes) -> AssociateAccept:
     """The A-ASSOCIATE-AC whose bytes after the first six are `body`."""
-    pdu = _decode(A_ASSOCIATE_AC(), 2, body, _CONTEXT_AC)
+    pdu = _decode(A_ASSOCIATE_AC(), 2, _UNTESTED_TITLES, body, _CONTEXT_AC)
     contexts = tuple(
         ContextResult(item.context_id, item.result, _text(item.transfer_syntax)) for item in pdu.presentation_context
     )
@@ -131,11 +133,16 @@ def decode_reject(body: bytes) -> tuple[int, int, int]:
     return body[1], body[2], body[3]
 
 
-def _decode(pdu: Any, kind: int, body: bytes, context_type: int) -> Any:
+def _padded(title: bytes) -> bytes:
+    """An AE title with its padding as PS3.8 has it: some peers fill up with NULs."""
+    return title.rstrip(b"\0").ljust(16)
+
+
+def _decode(pdu: Any, kind: int, titles: bytes, body: bytes, context_type: int) -> Any:
     if len(body) < _HEAD_LENGTH:
         raise Unreadable("an association PDU that is too short")
     known = _known_items(body, context_type)
-    encoded = struct.pack(">BxI", kind, _HEAD_LENGTH + len(known)) + body[:_HEAD_LENGTH] + known
+    encoded = struct.pack(">BxI", kind, _HEAD_LENGTH + len(known)) + body[:4] + titles + body[36:_HEAD_LENGTH] + known
     try:
         pdu.decode(encoded)
         items = [item.item_type for item in pdu.variable_items]

@@ -13,6 +13,7 @@ from typing import Final
 from app.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from app.dicom.peer import Peer
 from app.dicom.transfer_syntaxes import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, TRANSFER_SYNTAXES
+from app.dicom.uid import is_uid
 from dimse_bridge.association.abstract_syntaxes import RIGHTS, is_non_image, is_storage
 from dimse_bridge.association.associate_pdus import (
     APPLICATION_CONTEXT,
@@ -176,7 +177,7 @@ def send_length(announced: int, ours: int) -> int:
 def _judge(proposed: ProposedContext, asked: tuple[bool, bool] | None, peer: Peer) -> Context | int:
     uid = proposed.abstract_syntax
     right = RIGHTS.get(uid)
-    if right is None and not (uid and is_storage(uid)):
+    if right is None and not (is_uid(uid) and is_storage(uid)):
         return ABSTRACT_SYNTAX_NOT_SUPPORTED
     they_send, they_take = asked if asked is not None else (True, False)
     if right is not None:

@@ -135,6 +135,30 @@ def test_any_bytes_give_a_request_or_are_unreadable(body: bytes) -> None:
             pass
 
 
+@pytest.mark.parametrize(
+    ("title", "read"),
+    [
+        (b"AE 1", "AE 1"),
+        (b"  AE  ", "AE"),
+        (b"AE\0\0", "AE"),
+        (b"", None),
+        (b"A\nB", None),
+        (b"A\\B", None),
+        (b"\xe4", None),
+    ],
+)
+def test_titles(title: bytes, read: str | None) -> None:
+    """PS3.5 6.2: whatever stands in a log is one line of ASCII."""
+    body = encode_request(REQUEST)[6:]
+    padding = b"\0" if title.endswith(b"\0") else b" "
+    body = body[:20] + title.ljust(16, padding) + body[36:]
+    if read is None:
+        with pytest.raises(Unreadable):
+            decode_request(body)
+    else:
+        assert decode_request(body).calling == read
+
+
 def item(kind: int, value: bytes) -> bytes:
     """A variable item."""
     return struct.pack(">BxH", kind, len(value)) + value

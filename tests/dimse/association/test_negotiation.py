@@ -109,6 +109,7 @@ def test_every_context_that_can_be_is_accepted_duplicates_too() -> None:
         ((CT, ()), PEER, 4),
         (("1.2.840.10008.5.1.4.31.99", (IMPLICIT,)), PEER, 3),
         (("", (IMPLICIT,)), PEER, 3),
+        (("no UID", (IMPLICIT,)), PEER, 3),
         ((VERIFICATION, (JPEG,)), PEER, 4),
         ((CT, (IMPLICIT,)), Peer("PEER", may=("echo",)), 1),
         ((STUDY_ROOT_FIND, (IMPLICIT,)), Peer("PEER", may=("store",)), 1),
