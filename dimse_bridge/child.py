@@ -30,6 +30,7 @@ from dimse_bridge.association.negotiation import (
 from dimse_bridge.board import Board
 from dimse_bridge.reception import Reception
 from dimse_bridge.settings import Listener, Settings
+from dimse_bridge.status_port import serve_status
 
 log = logging.getLogger("fileroom.bridge")
 
@@ -46,6 +47,7 @@ class Post:
     board: Board
     metrics: Metrics
     slot: int
+    status: socket.socket | None = None
 
 
 def run_child(post: Post, number: int, channel: socket.socket) -> None:
@@ -90,6 +92,8 @@ class _Child:
         self._by_tls = [listener.tls for listener in post.listeners]
         self._acceptors: set[Acceptor] = set()
         self._joining: set[asyncio.Task[None]] = set()
+        self._metrics = post.metrics
+        self._status = post.status if number == 0 else None
 
     async def serve(self) -> None:
         """Until SIGTERM, then until the last operation is done or the time for it is over."""
@@ -99,6 +103,8 @@ class _Child:
         self._channel.setblocking(False)
         loop.add_reader(self._channel.fileno(), self._take_connection, ending)
         self._channel.send(READY)
+        if self._status is not None:
+            await serve_status(self._status, self._metrics, self.reception.is_ready)
         await ending.wait()
         loop.remove_reader(self._channel.fileno())
         await self._drain()

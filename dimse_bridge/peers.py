@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlsplit
 
 from app.dicom.peer import Peer, unregistered
 from app.errors import ArchiveUnreachable, BadRequest, CannotStart, FileroomError, Unavailable
@@ -52,6 +53,8 @@ class Registry:
 
     def __init__(self, settings: Settings, fetch: Fetch) -> None:
         self._fetch = fetch
+        self._answered = False
+        self._archive_url = settings.archive_url
         self._preset = settings.dimse_behaviour
         self._lets_unknown = settings.unknown_peers == "admit" or (
             settings.unknown_peers == "auto" and settings.is_local
@@ -80,6 +83,13 @@ class Registry:
         """Whether the AE title is one of the known peers."""
         return self._table is not None and aet in self._table.peers
 
+    async def reaches_archive(self) -> bool:
+        """Whether the archive answers now."""
+        if self._is_file:
+            return await _takes_connections(self._archive_url)
+        await self._refresh()
+        return self._answered
+
     async def destination(self, aet: str) -> Peer | None:
         """The peer of this AE title, if it is registered with an address where we can call it."""
         peer = (await self._current()).peers.get(aet)
@@ -103,12 +113,15 @@ class Registry:
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 answer = await self._fetch(self._etag)
+            self._answered = True
             if answer is not None:
                 self._table = self._read(answer[1])
                 self._etag = answer[0]
         except (Unavailable, TimeoutError):
+            self._answered = False
             log.warning("the archive does not answer; its last known peers stand")
         except FileroomError as error:
+            self._answered = False
             log.error("the archive does not tell its peers: %s", error.detail)
         believed = BELIEVED_SECONDS if self._table is not None else _AGAIN_SECONDS
         self._known_until = time.monotonic() + believed
@@ -125,6 +138,18 @@ class Registry:
             except BadRequest as error:
                 log.error("a peer cannot be read and is not admitted: %s", error.detail)
         return Table(MappingProxyType(found), self._lets_unknown and document.get("unknown") == "admit")
+
+
+async def _takes_connections(url: str) -> bool:
+    address = urlsplit(url)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            _, writer = await asyncio.open_connection(address.hostname, port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 def read_file(path: Path) -> Mapping[str, Peer]:

@@ -71,6 +71,10 @@ class Reception:
         """Closes the connections to the archive."""
         self._archive.close()
 
+    async def is_ready(self) -> bool:
+        """Whether the archive answers."""
+        return await self.registry.reaches_archive()
+
     def policy(self, listener: Listener) -> Policy:
         """Who may associate on the port of `listener`."""
         local = {ae.aet: local_ae(self._settings, ae) for ae in listener.aes}

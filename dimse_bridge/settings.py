@@ -127,6 +127,11 @@ class Settings(BaseSettings):
     dimse_workers: int = Field(
         default=0, ge=0, le=64, description=f"Bridge worker processes; 0: one for each core, at most {_MOST_WORKERS}"
     )
+    dimse_status: str = Field(
+        default="",
+        pattern=r"^$|^(\[[0-9a-fA-F:]+\]|[0-9.]+):[0-9]{1,5}$",
+        description="Where the bridge tells /metrics, /healthz and /readyz, such as `127.0.0.1:11180`; empty: nowhere",
+    )
     dimse_peers: str = Field(
         default="", description="TOML file of peers, for an archive that keeps none; empty: those of the archive"
     )

@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.support.archive import RunningArchive, start_archive
+from tests.support.archive import RunningArchive, free_port, start_archive
 from tests.support.bridge import dcmtk, echo, run_dcmtk, start_both, start_bridge
 from tests.support.database import DatabaseServer
 from tests.support.small_files import data_set, encode
@@ -181,24 +181,39 @@ def test_G18_a_store_under_way_is_finished_at_sigterm(tmp_path: Path, database_u
     assert "status=503" not in archive.log
 
 
+def told(port: int, path: str, method: str = "GET") -> httpx.Response:
+    return httpx.request(method, f"http://127.0.0.1:{port}{path}", timeout=10)
+
+
 def test_a_bridge_elsewhere_has_a_token_of_its_own(both: tuple[RunningArchive, int], tmp_path: Path) -> None:
     archive, _ = both
     ask(archive, "PUT", "/peers/FAR", token(archive, "admin"), json={})
-    bridge = start_bridge(tmp_path, archive.root, FILEROOM_ARCHIVE_TOKEN=token(archive, "bridge"))
+    status, key = free_port(), token(archive, "bridge")
+    where = f"127.0.0.1:{status}"
+    bridge = start_bridge(tmp_path, archive.root, FILEROOM_ARCHIVE_TOKEN=key, FILEROOM_DIMSE_STATUS=where)
     try:
         eventually(lambda: echo(bridge.port, calling="FAR")[0] == 0, 5)
         assert "Calling AE Title Not Recognized" in echo(bridge.port, calling="NOBODY")[1]
+        assert (told(status, "/healthz").status_code, told(status, "/readyz").status_code) == (200, 200)
+        assert 'fileroom_dimse_messages_total{service="echo",peer="FAR"} ' in told(status, "/metrics").text
+        assert (told(status, "/peers").status_code, told(status, "/metrics", "POST").status_code) == (404, 405)
+        assert told(status, "/metrics", "HEAD").headers["content-length"] != "0"
+        with socket.create_connection(("127.0.0.1", status), 5) as garbage:
+            garbage.sendall(b"\r\n\r\n")
+            assert garbage.recv(100).startswith(b"HTTP/1.1 400")
+        assert told(status, "/healthz").status_code == 200
     finally:
         assert bridge.stop() == 0
 
 
 def test_G15_before_an_archive_that_is_away_callers_are_asked_to_try_again(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        url = f"http://127.0.0.1:{probe.getsockname()[1]}/dicom-web"
-    bridge = start_bridge(tmp_path, url)
+    status = free_port()
+    url = f"http://127.0.0.1:{free_port()}/dicom-web"
+    bridge = start_bridge(tmp_path, url, FILEROOM_DIMSE_STATUS=f"127.0.0.1:{status}")
     try:
-        status, said = echo(bridge.port)
-        assert status != 0
+        ended, said = echo(bridge.port)
+        assert ended != 0
         assert "Rejected Transient" in said
+        assert (told(status, "/healthz").status_code, told(status, "/readyz").status_code) == (200, 503)
     finally:
         assert bridge.stop() == 0

@@ -52,8 +52,8 @@ def request(port: int, calling: str, called: str, contexts: list[tuple[str, list
     for abstract, syntaxes in contexts:
         ae.add_requested_context(abstract, syntaxes)
     association: Association = ae.associate("127.0.0.1", port, ae_title=called)
-    if association.is_rejected:
-        said: Any = association.acceptor.primitive
+    said: Any = association.acceptor.primitive
+    if association.is_rejected or (said is not None and said.result):
         return Answer((said.result, said.result_source, said.diagnostic), {}, {})
     assert association.is_established
     found = Answer(
