@@ -1,7 +1,7 @@
 """Retrieve of DICOM files (PS3.18 10.4): an instance alone, or a study, series or instance in parts or as a ZIP file.
 
 Each answer has a strong ETag made of the versions that it holds. The other resources are in `wado_metadata`,
-`wado_frames` and `wado_bulk`."""
+`wado_frames`, `wado_bulk` and `rendered`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from app.archive.files import Chosen
 from app.archive.retrieve import Instance
 from app.dicom import media_types as media
 from app.dicom.transfer_syntaxes import EXPLICIT_LE
-from app.dicomweb import addresses, negotiate, wado_bulk, wado_frames, wado_metadata
+from app.dicomweb import addresses, negotiate, rendered, wado_bulk, wado_frames, wado_metadata
 from app.dicomweb import multipart_writer as parts
 from app.dicomweb.caches import piece_cache
 from app.dicomweb.negotiate import Offer, Stored
@@ -27,7 +27,7 @@ from app.dicomweb.wado_document import FILE, FILES, retrieves
 from app.pixels import targets
 
 router = make_router(tags=["Retrieve"])
-for _module in (wado_metadata, wado_frames, wado_bulk):
+for _module in (wado_metadata, wado_frames, wado_bulk, rendered):
     router.routes.extend(_module.router.routes)
 _CONTAINERS = (Offer(True, media.DICOM), Offer(False, media.ZIP))
 
