@@ -136,7 +136,11 @@ class _Child:
             if self._by_tls[listener]:
                 seconds = acceptor.timeouts.artim
                 await loop.connect_accepted_socket(
-                    lambda: acceptor, connection, ssl=self._tls, ssl_handshake_timeout=seconds
+                    lambda: acceptor,
+                    connection,
+                    ssl=self._tls,
+                    ssl_handshake_timeout=seconds,
+                    ssl_shutdown_timeout=seconds,
                 )
             else:
                 await loop.connect_accepted_socket(lambda: acceptor, connection)

@@ -24,6 +24,7 @@ from dimse_bridge.association.context import DEFAULT_TIMEOUTS, Context, Proposed
 from dimse_bridge.association.endings import (
     REASON_INVALID_PARAMETER,
     Aborted,
+    AssociationEnded,
     Rejected,
     Unreachable,
 )
@@ -71,6 +72,10 @@ class Requestor(UpperLayer):
             return
         self._end(ending)
         self._close()
+
+    def _end(self, ending: AssociationEnded) -> None:
+        super()._end(ending)
+        self._answer(None)
 
     def _answer(self, accept: AssociateAccept | None) -> None:
         if not self.answered.done():
@@ -123,7 +128,12 @@ async def _open(host: str, port: int, tls: ssl.SSLContext | None, layer: Request
     try:
         async with asyncio.timeout(layer.timeouts.connect):
             await loop.create_connection(
-                lambda: layer, host, port, ssl=tls, server_hostname=host if tls is not None else None
+                lambda: layer,
+                host,
+                port,
+                ssl=tls,
+                server_hostname=host if tls is not None else None,
+                ssl_shutdown_timeout=layer.timeouts.artim if tls is not None else None,
             )
     except (OSError, ssl.SSLError) as error:  # TimeoutError is one of OSError
         raise Unreachable(f"no connection: {type(error).__name__}") from error

@@ -280,3 +280,22 @@ async def test_an_idle_association_is_aborted() -> None:
     async with listener, raw(listener.port) as peer:
         await peer.associate()
         assert abort_of(await peer.pdu()) == (0, 0)
+
+
+async def test_a_requestor_learns_at_once_that_it_was_answered_with_nonsense() -> None:
+    """It waits for the other side to close, but not before it says what happened."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await Raw(reader, writer).pdu()
+        writer.write(PDUS["p-data"])
+        await asyncio.sleep(PATIENCE)
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    contexts = [Proposed(VERIFICATION, (IMPLICIT,))]
+    port = server.sockets[0].getsockname()[1]
+    async with asyncio.timeout(PATIENCE / 2):
+        with pytest.raises(AssociationEnded, match="cannot come now"):
+            async with connect("127.0.0.1", port, calling="A", called="B", contexts=contexts):
+                pass
+    server.close()
