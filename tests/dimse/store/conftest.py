@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -20,7 +20,7 @@ from dimse_bridge.association.context import Proposed
 from dimse_bridge.association.negotiation import LocalAE, policy
 from dimse_bridge.association.requestor import connect
 from dimse_bridge.services import SERVICES
-from tests.support.archive import RunningArchive
+from tests.support.archive import RunningArchive, start_archive
 
 CALLED = "FILEROOM"
 
@@ -70,7 +70,7 @@ class Bridge:
 
     async def stored(self, path: str, syntax: str = "*") -> bytes:
         """The data set that the archive has."""
-        accept = f"application/dicom; transfer-syntax={syntax}"
+        accept = f'multipart/related; type="application/dicom"; transfer-syntax={syntax}'
         async for part in self.archive.retrieve(path, accept):
             return sent_of(await part.read(1 << 30)).data_set
         raise AssertionError("no part")
@@ -120,3 +120,12 @@ async def bridge(archive: RunningArchive) -> AsyncIterator[Bridge]:
     """A bridge before the archive of this run."""
     async with open_bridge(archive.root) as running:
         yield running
+
+
+@pytest.fixture(scope="package")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningArchive]:
+    """An archive for the corpus alone: by whomever it is sent, what came last counts."""
+    running = start_archive(tmp_path_factory.mktemp("corpus") / "data")
+    yield running
+    running.stop()
+    assert "Traceback" not in running.log

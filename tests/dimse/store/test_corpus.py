@@ -3,17 +3,14 @@ that were sent, byte for byte. What cannot be addressed is refused with the reas
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-
-import pytest
 
 from app.dicom.filestart import MetaReader, meta_at
 from app.dicom.transfer_syntaxes import EXPLICIT_LE, TRANSFER_SYNTAXES
 from app.errors import Unreadable
 from tests.corpus.test_roundtrip import BROKEN_OFF, refusals
 from tests.dimse.store.conftest import Bridge, Sent, open_bridge, send, sent_of
-from tests.support.archive import RunningArchive, start_archive
+from tests.support.archive import RunningArchive
 from tests.support.dicomweb import Client
 from tests.support.samples import SECONDARY_CAPTURE, new_uid
 from tests.testdata.fixtures import CorpusFile
@@ -41,15 +38,6 @@ def _unreadable(raw: bytes) -> Sent:
         meta.read(raw)
         syntax, pos = meta.start.transfer_syntax or EXPLICIT_LE, meta.pos
     return Sent(SECONDARY_CAPTURE.decode(), new_uid(), syntax, raw[pos:])
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningArchive]:
-    """An archive for the corpus alone."""
-    running = start_archive(tmp_path_factory.mktemp("corpus") / "data")
-    yield running
-    running.stop()
-    assert "Traceback" not in running.log
 
 
 async def test_the_corpus_goes_in_as_it_is(corpus: list[CorpusFile], empty: RunningArchive) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,7 @@ from app.errors import FileroomError
 from tests.corpus.test_roundtrip import refusals
 from tests.dimse.store.conftest import CALLED, Bridge, open_bridge, sent_of
 from tests.requirements.instances import CT, encode, make
-from tests.support.archive import RunningArchive, free_port, start_archive
+from tests.support.archive import RunningArchive, free_port
 from tests.testdata.fixtures import CorpusFile
 
 MOST_CONTEXTS = 128
@@ -80,14 +80,6 @@ def sendable(corpus: list[CorpusFile]) -> dict[str, tuple[CorpusFile, tuple[str,
         if header.sop_class and header.transfer_syntax in TRANSFER_SYNTAXES:
             found[header.sop_instance] = file, (header.sop_class, header.transfer_syntax)
     return found
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningArchive]:
-    """An archive for the corpus alone."""
-    running = start_archive(tmp_path_factory.mktemp("peers") / "data")
-    yield running
-    running.stop()
 
 
 async def test_what_storescu_sends_of_the_corpus_is_what_the_archive_has(
