@@ -151,6 +151,8 @@ class Search:
         if query.level == "STUDY":
             below = await self._below(query, rows)
             requested = await self._requested(query, rows)
+            if not below and not requested:
+                return [_whole_study(row, root) for row in rows]
             nothing: dict[str, bytes] = {}
             return [
                 made.join(
@@ -247,6 +249,12 @@ def _study(row: Row, root: bytes) -> dict[str, bytes]:
     members = _of_study(row)
     members.update(made.study_identity(root, row["study_uid"]))
     return members
+
+
+def _whole_study(row: Row, root: bytes) -> bytes:
+    modalities, classes = tuple(row["modalities"]), tuple(row["sop_classes"])
+    counts = (row["series_count"], row["instance_count"])
+    return made.whole_study(row["study_json"], row["study_uid"], modalities, classes, counts, root)
 
 
 def _of_study(row: Row) -> dict[str, bytes]:

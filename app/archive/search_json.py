@@ -104,17 +104,39 @@ def texts(tag: str, vr: str, values: Iterable[str]) -> bytes:
 
 
 def study_members(
-    stored: bytes, uid: str, modalities: list[str], classes: list[str], counts: tuple[int, int]
+    stored: bytes, uid: str, modalities: Iterable[str], classes: Iterable[str], counts: tuple[int, int]
 ) -> dict[str, bytes]:
     """The stored members of a study, and those computed from its series and instances."""
-    members = dict(cut(stored))
-    members[_STUDY_UID] = b'%b"%b"]}' % (_STUDY_UID_OPENS, uid.encode())
-    members[_AVAILABILITY] = _ONLINE
-    members[_MODALITIES] = texts(_MODALITIES, "CS", modalities)
-    members[_CLASSES] = texts(_CLASSES, "UI", classes)
-    members[_STUDY_SERIES] = b"%b%d]}" % (_STUDY_SERIES_OPENS, counts[0])
-    members[_STUDY_INSTANCES] = b"%b%d]}" % (_STUDY_INSTANCES_OPENS, counts[1])
-    return members
+    return dict(cut(stored)) | _computed(uid, modalities, classes, counts)
+
+
+def _computed(uid: str, modalities: Iterable[str], classes: Iterable[str], counts: tuple[int, int]) -> dict[str, bytes]:
+    return {
+        _STUDY_UID: b'%b"%b"]}' % (_STUDY_UID_OPENS, uid.encode()),
+        _AVAILABILITY: _ONLINE,
+        _MODALITIES: texts(_MODALITIES, "CS", modalities),
+        _CLASSES: texts(_CLASSES, "UI", classes),
+        _STUDY_SERIES: b"%b%d]}" % (_STUDY_SERIES_OPENS, counts[0]),
+        _STUDY_INSTANCES: b"%b%d]}" % (_STUDY_INSTANCES_OPENS, counts[1]),
+    }
+
+
+def whole_study(
+    stored: bytes, uid: str, modalities: tuple[str, ...], classes: tuple[str, ...], counts: tuple[int, int], root: bytes
+) -> bytes:
+    """The answer for a study when nothing of lower levels is asked for. Lists of studies are asked for again and again,
+    so that finished answers are remembered."""
+    make = _whole_study_kept if len(stored) <= _KEPT_LENGTH else _whole_study
+    return make(stored, uid, modalities, classes, counts, root)
+
+
+def _whole_study(
+    stored: bytes, uid: str, modalities: tuple[str, ...], classes: tuple[str, ...], counts: tuple[int, int], root: bytes
+) -> bytes:
+    return join({**_cut(stored), **_computed(uid, modalities, classes, counts), **study_identity(root, uid)})
+
+
+_whole_study_kept = lru_cache(maxsize=4096)(_whole_study)
 
 
 def study_identity(root: bytes, uid: str) -> dict[str, bytes]:

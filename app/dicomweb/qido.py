@@ -1,7 +1,7 @@
 """Search, QIDO-RS (PS3.18 10.6): six resources, and `/patients`, which is ours.
 
 No result is 204 (PS3.18 8.3.4.4.1). When there are more results, `Warning: 299` says so (8.3.4.4), and the cursor in
-`Link` begins the next page; `count=true` (ours) adds `X-Total-Count`."""
+`Link` begins the next page; `count=true` (ours) adds `X-Total-Count`. JSON has one result on each line."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _respond(query: Query, answer: Answer, offer: Offer, root: str, raw: str) ->
     if offer.multipart:
         return _xml(answer, headers)
     headers["content-type"] = offer.media_type
-    return Whole((b"[" + b",".join(answer.results) + b"]",), headers)
+    return Whole((b"[\n" + b",\n".join(answer.results) + b"\n]",), headers)
 
 
 def _warn(headers: Headers, text: str) -> None:

@@ -6,11 +6,15 @@ in the next one, at last ISO_IR 192."""
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
+
+import orjson
 
 from app.dicom.attributes import Level
 from app.dicom.transfer_syntaxes import TransferSyntax, transfer_syntax
@@ -24,8 +28,32 @@ from dimse_bridge.identifiers.request import QUERY_RETRIEVE_LEVEL, SPECIFIC_CHAR
 Item = Mapping[str, Any]
 _LONG_VRS = frozenset("OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _ONLINE = "ONLINE"
+_NAMED = frozenset({STUDY_UID, SERIES_UID})
+"""What a resource may name."""
 _DEEPEST = 32
 _Write = Callable[[Item], bytes]
+
+
+class _Memory:
+    """Encoded answers by the number of their `Answers` and their text; forgets everything when over its budget."""
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._size = 0
+        self._known: dict[tuple[int, bytes], bytes] = {}
+        self.get = self._known.get
+
+    def put(self, key: tuple[int, bytes], encoded: bytes) -> None:
+        """Remembers one answer."""
+        self._size += len(key[1]) + len(encoded) + 300
+        if self._size > self._budget:
+            self._known.clear()
+            self._size = len(key[1]) + len(encoded) + 300
+        self._known[key] = encoded
+
+
+_MEMORY = _Memory(8 << 20)
+_NUMBERS = itertools.count()
 
 
 class Answers:
@@ -34,7 +62,7 @@ class Answers:
 
     def __init__(self, identifier: Identifier, level: Level, syntax: str, *, ae_title: str, own_set: str = "") -> None:
         self._constants = {QUERY_RETRIEVE_LEVEL: level, RETRIEVE_AE_TITLE: ae_title}
-        self._implied = {tag: uid for tag in (STUDY_UID, SERIES_UID) if is_uid(uid := identifier.text(tag))}
+        self._implied = {tag: uid for tag in _NAMED if is_uid(uid := identifier.text(tag))}
         """What a result need not repeat, since the resource named it."""
         self._implied[INSTANCE_AVAILABILITY] = _ONLINE
         wanted = {key.tag: key for key in identifier.keys}
@@ -48,6 +76,19 @@ class Answers:
         sets = [identifier.character_set] if identifier.character_set else ["", own_set]
         self._sets = [found for found in map(repertoire_of, dict.fromkeys([*sets, UTF_8])) if found is not None]
         self._encoders: list[_DataSetEncoder] = []
+        self._number = next(_NUMBERS)
+
+    def encode_text(self, text: bytes) -> bytes:
+        """The data set for one result that is still text. Lists are asked for again and again, so that what became of
+        a text is remembered."""
+        known = _MEMORY.get((self._number, text))
+        if known is None:
+            try:
+                known = self.encode(orjson.loads(text))
+            except orjson.JSONDecodeError as error:
+                raise ArchiveUnreachable("the archive's answer is no DICOM JSON") from error
+            _MEMORY.put((self._number, text), known)
+        return known
 
     def encode(self, item: Item) -> bytes:
         """The data set for one result. Raises `ArchiveUnreachable` when it is no DICOM JSON."""
@@ -79,6 +120,24 @@ class Answers:
             else:
                 encoder.member(key, self._implied.get(key.tag, ""))
         return encoder
+
+
+def prepare_answers(identifier: Identifier, level: Level, syntax: str, *, ae_title: str, own_set: str = "") -> Answers:
+    """As `Answers`, the same ones for requests that ask for the same, whatever their conditions are."""
+    kept = _NAMED | {SPECIFIC_CHARACTER_SET} if level in ("SERIES", "IMAGE") else {SPECIFIC_CHARACTER_SET}
+    keys = tuple([_without_condition(key, kept) for key in identifier.keys])
+    return _prepare(Identifier(keys), level, syntax, ae_title, own_set)
+
+
+@lru_cache(maxsize=64)
+def _prepare(identifier: Identifier, level: Level, syntax: str, ae_title: str, own_set: str) -> Answers:
+    return Answers(identifier, level, syntax, ae_title=ae_title, own_set=own_set)
+
+
+def _without_condition(key: Key, kept: Set[int]) -> Key:
+    if key.items:
+        return replace(key, items=tuple([tuple([_without_condition(one, kept) for one in item]) for item in key.items]))
+    return key if not key.text or key.tag in kept else Key(key.tag, key.vr)
 
 
 def encode_answer(item: Item, identifier: Identifier, level: Level, syntax: str, *, ae_title: str) -> bytes:

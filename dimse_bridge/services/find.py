@@ -13,17 +13,17 @@ from contextlib import aclosing
 
 from app.dicom.status import STATUSES, Outcome, Progress, outcome_of
 from app.errors import FileroomError, Forbidden, IdentifierMismatch, SOPClassRefused
-from dimse_bridge.archive_client.archive import Archive, Item
+from dimse_bridge.archive_client.archive import Archive, Item, Parameters
 from dimse_bridge.association.association import Association, Message
 from dimse_bridge.association.commands import response
-from dimse_bridge.identifiers.answer import Answers
+from dimse_bridge.identifiers.answer import prepare_answers
 from dimse_bridge.identifiers.keys import PATIENT_COUNTS, in_portions, read_level, to_search, unsupported_keys
 from dimse_bridge.identifiers.patients import patients_of
 from dimse_bridge.identifiers.request import LIMITS, Identifier, read_identifier
 
 log = logging.getLogger("fileroom.bridge.find")
 
-_BATCH = 32
+_BATCH = 64
 """Answers between two looks whether the peer cancelled."""
 _PAGE = 500
 _FAILED = STATUSES[Outcome.UNREADABLE].dimse
@@ -96,40 +96,48 @@ class _Query:
         if self._level not in self._behaviour.query_levels:
             await self._send([], Progress.DONE)
             return
-        pages = self._pages(archive)
-        if self._level == "PATIENT" and not archive.ours:
-            pages = patients_of(pages, counted=any(key.tag in PATIENT_COUNTS for key in self._identifier.keys))
-        async with aclosing(pages):
+        async with aclosing(self._pages(archive)) as pages:
             await self._stream(pages)
 
-    async def _pages(self, archive: Archive) -> AsyncGenerator[list[Item], None]:
-        for portion in in_portions(self._identifier, self._model):
-            path, parameters = to_search(portion, self._model, self._behaviour, patients=archive.ours)
-            async with aclosing(archive.search(path, parameters, page=_PAGE)) as pages:
-                async for page in pages:
-                    yield page
-
-    async def _stream(self, pages: AsyncIterator[list[Item]]) -> None:
-        """A batch stays until more is known, so that the last one leaves together with the final response."""
-        association, message = self._association, self._message
-        answers = Answers(
+    async def _pages(self, archive: Archive) -> AsyncGenerator[list[bytes], None]:
+        """Encoded answers. Answers about studies and patients are the same ones each time, those below seldom."""
+        association = self._association
+        answers = prepare_answers(
             self._identifier,
             self._level,
-            message.context.transfer_syntax,
+            self._message.context.transfer_syntax,
             ae_title=association.called,
             own_set=association.peer.character_set,
         )
+        for portion in in_portions(self._identifier, self._model):
+            path, parameters = to_search(portion, self._model, self._behaviour, patients=archive.ours)
+            if self._level in ("PATIENT", "STUDY") and archive.ours:
+                async with aclosing(archive.search_texts(path, parameters, page=_PAGE)) as texts:
+                    async for page in texts:
+                        yield [answers.encode_text(text) for text in page]
+                continue
+            async with aclosing(self._items(archive, path, parameters)) as results:
+                async for items in results:
+                    yield [answers.encode(item) for item in items]
+
+    def _items(self, archive: Archive, path: str, parameters: Parameters) -> AsyncGenerator[list[Item], None]:
+        pages = archive.search(path, parameters, page=_PAGE)
+        if self._level != "PATIENT":
+            return pages
+        return patients_of(pages, counted=any(key.tag in PATIENT_COUNTS for key in self._identifier.keys))
+
+    async def _stream(self, pages: AsyncIterator[list[bytes]]) -> None:
+        """A batch stays until more is known, so that the last one leaves together with the final response."""
         batch: list[bytes] = []
         async for page in pages:
-            for item in page:
-                if len(batch) == _BATCH:
-                    await self._send(batch)
-                    batch = []
-                    await asyncio.sleep(0)
-                    if self._is_cancelled():
-                        await self._send([], Progress.CANCELLED)
-                        return
-                batch.append(answers.encode(item))
+            batch += page
+            while len(batch) > _BATCH:
+                await self._send(batch[:_BATCH])
+                del batch[:_BATCH]
+                await asyncio.sleep(0)
+                if self._is_cancelled():
+                    await self._send([], Progress.CANCELLED)
+                    return
         await self._send(batch, Progress.CANCELLED if self._is_cancelled() else Progress.DONE)
 
     def _is_cancelled(self) -> bool:

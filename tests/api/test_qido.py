@@ -345,6 +345,13 @@ async def test_requests_that_viewers_send(client: Client, path: str, accept: str
     assert response.json()
 
 
+@pytest.mark.parametrize("path", ["/studies", "/studies/1.3/series", "/instances?StudyInstanceUID=1.3", "/patients"])
+async def test_each_result_has_a_line(client: Client, path: str) -> None:
+    lines = (await client.get(path)).text.split("\n")
+    assert (lines[0], lines[-1]) == ("[", "]")
+    assert [json.loads(line.removesuffix(",")) for line in lines[1:-1]] == await client.rows(path)
+
+
 async def test_no_result_is_no_content(client: Client) -> None:
     response = await client.get("/studies?PatientID=nobody&foo=1")
     assert (response.status_code, response.content) == (204, b"")
