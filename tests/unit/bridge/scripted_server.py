@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -56,7 +57,7 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(script: Script) -> AsyncIterator[Server]:
+async def serving(script: Script, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     """A server on a port of its own, for as long as the context lasts."""
     seen = Server()
     tasks: set[asyncio.Task[None]] = set()
@@ -77,8 +78,8 @@ async def serving(script: Script) -> AsyncIterator[Server]:
             tasks.discard(task)
             writer.close()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    seen.root = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/dicom-web"
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
+    seen.root = f"http{'s' if tls else ''}://127.0.0.1:{server.sockets[0].getsockname()[1]}/dicom-web"
     try:
         yield seen
     finally:

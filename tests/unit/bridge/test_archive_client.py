@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
+import subprocess
 from collections.abc import AsyncIterator
+from pathlib import Path
 from urllib.parse import parse_qsl
 
 import pytest
@@ -451,3 +454,29 @@ async def test_a_document_is_read_again_only_when_it_changed() -> None:
 def test_an_address_that_is_none_is_told_at_start(root: str) -> None:
     with pytest.raises(CannotStart):
         Archive(root)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of 127.0.0.1 and its key, signed by itself."""
+    path = tmp_path / "server.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost".split()
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(path), "-out", str(tmp_path / "own.pem")]
+    subprocess.run(command, check=True, capture_output=True)
+    with path.open("ab") as file:
+        file.write((tmp_path / "own.pem").read_bytes())
+    return path
+
+
+async def test_https_to_a_server_that_is_trusted_and_to_none_else(certificate: Path) -> None:
+    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    theirs.load_cert_chain(certificate)
+    async with serving(store_well, theirs) as server:
+        trusting = Archive(server.root, tls=ssl.create_default_context(cafile=str(certificate)))
+        assert (await trusting.store([bytes(100_000)]))[0].stored
+        assert (await trusting.store_stream(pieces(b"fi", b"le")))[0].stored
+        trusting.close()
+        with pytest.raises(ArchiveUnreachable):
+            await Archive(server.root).store([b"file"])
+        await asyncio.sleep(0.05)
+    assert len(server.heads) == 2
