@@ -10,11 +10,12 @@ import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from pydicom.datadict import keyword_for_tag
 from tqdm import tqdm
 
+from app.commands.configuration import read
 from app.dicom.peer import PRESETS, ae_title
 from app.errors import BadRequest, CannotStart
 from app.settings import Settings
@@ -22,6 +23,7 @@ from dimse_bridge.association.association import AssociationEnded
 from dimse_bridge.association.context import Timeouts
 from dimse_bridge.association.negotiation import LocalAE
 from dimse_bridge.identifiers.request import Identifier, Key
+from dimse_bridge.settings import Settings as BridgeSettings
 from dimse_bridge.user import echo, find, get, move, store
 from dimse_bridge.user.identifiers import parse_key
 from dimse_bridge.user.remote import Remote, Retrieved
@@ -55,14 +57,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             service.add_argument("folder", type=Path, help="gets <SOP Instance UID>.dcm for each instance")
             service.add_argument("--sop-class", action="append", metavar="UID", help="only these may come")
         elif name == "move":
-            service.add_argument("--to", required=True, type=ae_title, metavar="AET", help="who gets the instances")
+            service.add_argument("--to", required=True, type=_title, metavar="AET", help="who gets the instances")
         elif name == "store":
             service.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file or a folder")
 
 
 def _connection(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("connection")
-    group.add_argument("--aet", default="FILEROOM", type=ae_title, help="our AE title (FILEROOM)")
+    group.add_argument("--aet", type=_title, help="our AE title (that of FILEROOM_AET)")
     group.add_argument(
         "--timeout", type=float, default=60, metavar="S", help="seconds for each response; 0: any time (60)"
     )
@@ -86,7 +88,14 @@ def _peer(text: str) -> tuple[str, str, int]:
     match = _PEER.fullmatch(text)
     if match is None or not 0 < int(match["port"] or 104) < 65536:
         raise argparse.ArgumentTypeError("AET@HOST:PORT is needed; an IPv6 address stands in brackets")
-    return ae_title(match["aet"]), match["six"] or match["host"], int(match["port"] or 104)
+    return _title(match["aet"]), match["six"] or match["host"], int(match["port"] or 104)
+
+
+def _title(text: str) -> str:
+    try:
+        return ae_title(text)
+    except BadRequest as error:
+        raise argparse.ArgumentTypeError(error.detail.rpartition("`: ")[2]) from error
 
 
 def _key(text: str) -> Key:
@@ -114,7 +123,7 @@ def _remote(options: argparse.Namespace) -> Remote:
         title,
         host,
         port,
-        LocalAE(options.aet),
+        LocalAE(options.aet or read(BridgeSettings).aet),
         _tls(options),
         Timeouts(acse=patience, dimse=patience),
         patience,
@@ -145,7 +154,7 @@ async def _echo(options: argparse.Namespace, remote: Remote) -> int:
 async def _find(options: argparse.Namespace, remote: Remote) -> int:
     count = 0
     model = _ROOTS[options.root] + _FIND
-    with tqdm[NoReturn](desc="finding", unit=" matches", file=sys.stderr, mininterval=0.5) as bar:
+    with _bar(desc="finding", unit=" matches") as bar:
         async for match in find.find(remote, options.level, options.keys, model=model, character_set=options.charset):
             count += 1
             bar.update()
@@ -191,7 +200,7 @@ async def _get(options: argparse.Namespace, remote: Remote) -> int:
     more = {"classes": options.sop_class} if options.sop_class else {}
     model = _ROOTS[options.root] + _GET
     last = Retrieved(0)
-    with _counting("getting") as bar:
+    with _bar(desc="getting", unit=" instances") as bar:
         async for last in get.get(remote, options.level, options.keys, folder, model=model, **more):
             _advance(bar, last)
     print(f"{folder.count} instances, {folder.bytes / 1e6:,.1f} MB, are in {options.folder}.")
@@ -201,15 +210,15 @@ async def _get(options: argparse.Namespace, remote: Remote) -> int:
 async def _move(options: argparse.Namespace, remote: Remote) -> int:
     model = _ROOTS[options.root] + _MOVE
     last = Retrieved(0)
-    with _counting("moving") as bar:
+    with _bar(desc="moving", unit=" instances") as bar:
         async for last in move.move(remote, options.level, options.keys, options.to, model=model):
             _advance(bar, last)
     print(f"{last.completed + last.warning} instances were sent to {options.to}.")
     return 0 if remote.behaviour.ignore_statuses else _end(last)
 
 
-def _counting(what: str) -> tqdm[NoReturn]:
-    return tqdm(desc=what, unit=" instances", file=sys.stderr, mininterval=0.5)
+def _bar(**options: Any) -> tqdm[NoReturn]:
+    return tqdm(file=sys.stderr, mininterval=0.5, **options)
 
 
 def _advance(bar: tqdm[NoReturn], response: Retrieved) -> None:
@@ -232,9 +241,7 @@ async def _store(options: argparse.Namespace, remote: Remote) -> int:
     paths = await asyncio.to_thread(lambda: list(_files(options.paths)))
     size = sum(path.stat().st_size for path in paths)
     stored = 0
-    with tqdm[NoReturn](
-        total=size, desc="sending", unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr
-    ) as bar:
+    with _bar(total=size, desc="sending", unit="B", unit_scale=True, unit_divisor=1024) as bar:
         async for sent in store.store(remote, paths):
             bar.update(sent.length)
             stored += sent.is_stored
