@@ -6,26 +6,39 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from app.cli import main
 from tests.dimse.retrieve.conftest import storescp
 from tests.dimse.retrieve.test_dcmtk import expected, study_of, tokens
 from tests.support.archive import ROOT, free_port
 from tests.support.orthanc import Orthanc
 
+Typed = Callable[..., Awaitable[tuple[int, str, str]]]
 
-async def dimse(*words: str | Path) -> tuple[int, str, str]:
-    """Exit status, what was printed, and what was said besides."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "app.cli", "dimse", *map(str, words)),
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    printed, said = await asyncio.wait_for(process.communicate(), 60)
-    return process.returncode or 0, printed.decode(), said.decode()
+
+@pytest.fixture
+def dimse(capfd: pytest.CaptureFixture[str]) -> Typed:
+    """Types a command: exit status, what was printed, and what was said besides."""
+
+    async def typed(*words: str | Path) -> tuple[int, str, str]:
+        try:
+            status = await asyncio.to_thread(main, ["dimse", *map(str, words)])
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+        return status, *capfd.readouterr()
+
+    return typed
+
+
+async def test_as_a_process(orthanc: Orthanc) -> None:
+    words = (sys.executable, "-m", "app.cli", "dimse", "echo", f"{orthanc.aet}@localhost:{orthanc.dimse}")
+    process = await asyncio.create_subprocess_exec(*words, cwd=ROOT, stdout=subprocess.PIPE)
+    printed, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, printed) == (0, b"ORTHANC answers.\n")
 
 
 def write(folder: Path, files: dict[str, bytes]) -> Path:
@@ -35,7 +48,7 @@ def write(folder: Path, files: dict[str, bytes]) -> Path:
     return folder
 
 
-async def test_a_round_trip(orthanc: Orthanc, tmp_path: Path) -> None:
+async def test_a_round_trip(dimse: Typed, orthanc: Orthanc, tmp_path: Path) -> None:
     samples = study_of(2, 2)
     peer = f"{orthanc.aet}@localhost:{orthanc.dimse}"
     key = f"StudyInstanceUID={samples[0].study}"
@@ -60,7 +73,7 @@ async def test_a_round_trip(orthanc: Orthanc, tmp_path: Path) -> None:
     assert tokens(tmp_path / "moved") == expected(samples)
 
 
-async def test_what_goes_wrong_is_one_line(orthanc: Orthanc, tmp_path: Path) -> None:
+async def test_what_goes_wrong_is_one_line(dimse: Typed, orthanc: Orthanc, tmp_path: Path) -> None:
     status, printed, said = await dimse("echo", f"NOBODY@127.0.0.1:{free_port()}")
     assert (status, printed) == (1, "")
     assert said.startswith("fileroom dimse: NOBODY@127.0.0.1:")
@@ -85,7 +98,7 @@ async def test_what_goes_wrong_is_one_line(orthanc: Orthanc, tmp_path: Path) -> 
         ("nothing",),
     ],
 )
-async def test_wrong_options(words: tuple[str, ...]) -> None:
+async def test_wrong_options(dimse: Typed, words: tuple[str, ...]) -> None:
     status, _, said = await dimse(*words)
     assert status == 2
     assert "usage: fileroom dimse" in said
