@@ -119,7 +119,7 @@ class Settings(BaseSettings):
     dimse_connect_seconds: float = Field(default=30, gt=0, description="Seconds for a TCP connection to a peer")
     dimse_associate_seconds: float = Field(default=30, gt=0, description="Seconds for a peer's answer to A-ASSOCIATE")
     dimse_message_seconds: float = Field(
-        default=10, ge=0, description="Seconds in which a peer must take or bring the next bytes of a PDU; 0: any time"
+        default=60, ge=0, description="Seconds in which a peer must take or bring the next bytes of a PDU; 0: any time"
     )
     dimse_response_seconds: float = Field(
         default=0, ge=0, description="Seconds for a peer's response to a request of ours; 0: any time"

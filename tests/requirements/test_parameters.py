@@ -1,0 +1,271 @@
+"""Each configurable parameter of the listed products has its counterpart, tried as it is meant."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from pynetdicom import AE
+from pynetdicom.pdu_primitives import AsynchronousOperationsWindowNegotiation
+
+from app.dicom.peer import PRESETS, Peer, unregistered
+from app.dicom.transfer_syntaxes import IMPLICIT_LE, TRANSFER_SYNTAXES
+from app.security.policy import rule_for
+from dimse_bridge.association.abstract_syntaxes import is_storage
+from dimse_bridge.association.negotiation import transfer_syntaxes
+from dimse_bridge.listening import bind
+from dimse_bridge.reception import timeouts
+from dimse_bridge.settings import Settings
+from tests.dimse.admission.test_admission import (
+    CALLED_UNKNOWN,
+    CALLING_UNKNOWN,
+    CT,
+    VERIFICATION,
+    Registry,
+    ask,
+    listening,
+    registry,
+)
+from tests.requirements.instances import rows
+from tests.support.archive import RunningArchive
+
+__all__ = ["registry"]
+
+
+class Site:
+    """The running archive and its peers."""
+
+    def __init__(self, archive: RunningArchive, peers: Registry) -> None:
+        self.archive = archive
+        self.peers = peers
+
+
+async def hosts(site: Site) -> None:
+    site.peers.put("HOST", addresses=["10.0.0.0/8"])
+    async with listening(archive_url=site.archive.root) as (port,):
+        assert (await ask(port, "HOST")).rejection == CALLING_UNKNOWN
+        site.peers.put("HOST", addresses=["127.0.0.1"])
+        await asyncio.sleep(1.1)
+        assert (await ask(port, "HOST")).rejection is None
+
+
+async def titles_for_each_ae(site: Site) -> None:
+    site.peers.put("FORSECOND", called=["SECOND"])
+    async with listening(archive_url=site.archive.root, aets=[{"aet": "SECOND"}]) as (port,):
+        assert (await ask(port, "FORSECOND", "SECOND")).rejection is None
+        assert (await ask(port, "FORSECOND", "FILEROOM")).rejection == CALLED_UNKNOWN
+
+
+async def concurrent(site: Site) -> None:
+    site.peers.put("MANY")
+
+    def hold(port: int) -> None:
+        ae = AE("MANY")
+        ae.add_requested_context(VERIFICATION)
+        held = [ae.associate("127.0.0.1", port, ae_title="FILEROOM") for _ in range(5)]
+        assert all(one.is_established for one in held)
+        assert all(one.send_c_echo().Status == 0 for one in held)
+        for one in held:
+            one.release()
+
+    async with listening(archive_url=site.archive.root) as (port,):
+        await asyncio.to_thread(hold, port)
+    assert Settings(dimse_max_associations=0, dimse_max_peer_associations=0).dimse_max_associations == 0
+
+
+async def idle(site: Site) -> None:
+    site.peers.put("IDLE")
+
+    def wait(port: int) -> bool:
+        ae = AE("IDLE")
+        ae.add_requested_context(VERIFICATION)
+        association = ae.associate("127.0.0.1", port, ae_title="FILEROOM")
+        assert association.is_established
+        association.join(20)
+        return bool(association.is_aborted)
+
+    async with listening(archive_url=site.archive.root, dimse_idle_seconds=0.3) as (port,):
+        assert await asyncio.to_thread(wait, port)
+
+
+async def unregistered_titles(site: Site) -> None:
+    for unknown, rejection in (("auto", CALLING_UNKNOWN), ("admit", None)):
+        async with listening(archive_url=site.archive.root, unknown_peers=unknown) as (port,):
+            assert (await ask(port, "STRANGER")).rejection == rejection
+
+
+async def called_titles(site: Site) -> None:
+    site.peers.put("WRONG")
+    async with listening(archive_url=site.archive.root) as (port,):
+        assert (await ask(port, "WRONG", "OTHER")).rejection == CALLED_UNKNOWN
+
+
+async def window(site: Site) -> None:
+    site.peers.put("WINDOW")
+
+    def negotiate(port: int) -> tuple[int, int]:
+        ae = AE("WINDOW")
+        ae.add_requested_context(VERIFICATION)
+        item = AsynchronousOperationsWindowNegotiation()
+        item.maximum_number_operations_invoked = item.maximum_number_operations_performed = 5
+        association = ae.associate("127.0.0.1", port, ae_title="FILEROOM", ext_neg=[item])
+        found: tuple[int, int] = association.acceptor.asynchronous_operations
+        association.release()
+        return found
+
+    async with listening(archive_url=site.archive.root) as (port,):
+        assert await asyncio.to_thread(negotiate, port) == (1, 1)
+
+
+def named(uid: str, version: str) -> Callable[[Site], Awaitable[None]]:
+    async def check(site: Site) -> None:
+        site.peers.put("ASKS")
+        settings = {"dimse_implementation_class_uid": uid, "dimse_implementation_version_name": version}
+        async with listening(archive_url=site.archive.root, **settings) as (port,):
+            assert (await ask(port, "ASKS")).implementation == (uid, version)
+
+    return check
+
+
+async def tls(site: Site) -> None:
+    settings = {"dimse_tls_port": 2762, "dimse_tls_certificate": "c.pem", "dimse_tls_authorities": "a.pem"}
+    listeners = Settings.model_validate(settings).listeners
+    assert [one.tls for one in listeners] == [False, True]
+    assert [one.tls for one in Settings.model_validate(settings | {"dimse_plain": "never"}).listeners] == [True]
+
+
+async def administrators(site: Site) -> None:
+    rule = rule_for("PUT", "/peers/CT1")
+    assert rule is not None
+    assert rule.scope == "admin"
+
+
+async def times(site: Site) -> None:
+    given = timeouts(Settings(dimse_associate_seconds=36_000, dimse_message_seconds=10, dimse_connect_seconds=30))
+    assert (given.acse, given.dimse, given.connect) == (36_000, 10, 30)
+    none = timeouts(Settings(dimse_message_seconds=0, dimse_idle_seconds=0))
+    assert (none.dimse, none.idle, Settings().dimse_response_seconds) == (None, None, 0)
+
+
+async def pdus(site: Site) -> None:
+    site.peers.put("LONG")
+    settings = {"dimse_max_pdu": 116794, "dimse_max_send_pdu": 116794}
+    async with listening(archive_url=site.archive.root, **settings) as (port,):
+        assert (await ask(port, "LONG")).max_pdu == 116794
+
+
+async def classes(site: Site) -> None:
+    assert all(
+        is_storage(row["uid"].replace("*", "999.1")) for row in rows("sop_classes.csv") if "5.1.4.1.1." in row["uid"]
+    )
+
+
+async def syntaxes(site: Site) -> None:
+    assert transfer_syntaxes(CT, unregistered("ANY")) == set(TRANSFER_SYNTAXES)
+    limited = Peer.from_json("ANY", {"behaviour": {"transfer_syntaxes": ["1.2.840.10008.1.2.5"]}})
+    assert transfer_syntaxes(CT, limited) == {"1.2.840.10008.1.2.5", IMPLICIT_LE}
+
+
+async def own_title(site: Site) -> None:
+    site.peers.put("CALLER")
+    async with listening(archive_url=site.archive.root, aet="OURS") as (port,):
+        assert (await ask(port, "CALLER", "OURS")).rejection is None
+
+
+async def remote_map(site: Site) -> None:
+    """Host names too."""
+    async with listening(archive_url=site.archive.root) as (port,):
+        site.peers.put("REMOTE", host="localhost", port=port)
+        site.peers.put("FILEROOM")
+        from dimse_bridge.reception import Reception
+
+        reception = Reception(Settings(archive_url=site.archive.root))
+        peer = await reception.find("REMOTE")
+        assert peer is not None
+        assert (peer.host, peer.port) == ("localhost", port)
+        assert await reception.find("FILEROOM") is None, "it has no address"
+        reception.close()
+
+
+async def overwrites(site: Site) -> None:
+    assert PRESETS["onepacs"].duplicate_policy == "replace"
+
+
+async def both_families(site: Site) -> None:
+    for host in ("127.0.0.1", "::1"):
+        (bound,) = bind(Settings.model_construct(**{**Settings().model_dump(), "dimse_host": host, "dimse_port": 0}))
+        assert bound.socket.getsockname()[0] == host
+        bound.socket.close()
+
+
+async def nothing(site: Site) -> None:
+    """The product states that there is none, and so there is nothing to be had."""
+
+
+LATER = "later: routing, commitment and MPPS"
+CHECKS: dict[str, Callable[[Site], Awaitable[None]] | str] = {
+    "Accept only associations from configured hosts (IP address), per AE (storage, worklist, query/retrieve)": hosts,
+    "Accept only associations with configured AE titles, per AE": titles_for_each_ae,
+    "Concurrent associations per AE": concurrent,
+    "Settings list at the end of the document": nothing,
+    "Idle timeout after which an association without messages is closed": idle,
+    "Reject unregistered calling AE titles": unregistered_titles,
+    "Reject a wrong called AE title": called_titles,
+    "C-ECHO before a routing/prefetch C-STORE": LATER,
+    "Storage commitment request after a routing C-STORE": LATER,
+    "Routing retries (C-STORE + storage commitment)": LATER,
+    "Storage commitment report timeout as SCU (no report = failed)": LATER,
+    "Storage commitment SCP check interval while the association lives": LATER,
+    "Storage commitment SCP final timeout (then report committed and uncommitted lists)": LATER,
+    "MPPS forwarding to a remote system": LATER,
+    "MPPS forward retries": LATER,
+    "MPPS COMPLETED sets study status COMPLETED when all referenced images are received": LATER,
+    "Basic TLS Secure Transport": tls,
+    "Concurrent associations": concurrent,
+    "Asynchronous operations window": window,
+    "Implementation Class UID (both AEs)": named("1.2.250.1.38.1.3.1.1.1", "DXS2_0"),
+    "Implementation Version Name (DxServer)": named("1.2.250.1.38.1.3.1.1.1", "DXS2_0"),
+    "Implementation Version Name (DxBroker)": named("1.2.250.1.38.1.3.1.1.1", "DXWORK1_1"),
+    "Administrator authentication for the user interface": administrators,
+    "PDU size (general)": pdus,
+    "Time-out for A-ASSOCIATE response (application level)": times,
+    "General DIMSE level time-out": times,
+    "Time-out for TCP connect()": times,
+    "Time-out for acceptance of a TCP/IP message (low level)": times,
+    "Time-out for data between TCP/IP packets": times,
+    "Changes to default TCP/IP settings": nothing,
+    "Maximum object size": nothing,
+    "Maximum PDU size the AE can receive": pdus,
+    "Maximum PDU size the AE can send": pdus,
+    "AE specific DIMSE level time-outs": nothing,
+    "Number of simultaneous associations by service/SOP Class": nothing,
+    "SOP Class support": classes,
+    "Transfer Syntax support": syntaxes,
+    "Other parameters": nothing,
+    "Local AE title (shared by all AEs)": own_title,
+    "Remote AE map: logical name -> called AE title + host/IP + port": remote_map,
+    "Called AE title check": called_titles,
+    "Calling AE title / IP check": unregistered_titles,
+    "Maximum simultaneous associations as SCP": concurrent,
+    "Maximum simultaneous associations as ECHO-SCU / FIND-SCU": nothing,
+    "Maximum simultaneous associations as STORAGE-SCU / MOVE-SCU": nothing,
+    "Duplicate instance policy": overwrites,
+    "IPv4 and IPv6": both_families,
+    "Host names in AE addresses": remote_map,
+    "Implementation Class UID": named("1.2.276.0.7230010.3.0.3.5.4", "OFFIS_DCMTK_354"),
+    "Implementation Version Name": named("1.2.276.0.7230010.3.0.3.5.4", "OFFIS_DCMTK_354"),
+}
+WORKING = {name: check for name, check in CHECKS.items() if not isinstance(check, str)}
+
+
+def test_every_parameter_of_the_list_is_judged() -> None:
+    listed = {row["parameter"] for row in rows("parameters.csv")}
+    assert listed == set(CHECKS)
+    assert sum(check is LATER for check in CHECKS.values()) == 9
+
+
+@pytest.mark.parametrize("check", dict.fromkeys(WORKING.values()), ids=lambda check: check.__name__)
+async def test_parameters_do_what_they_say(check: Any, archive: RunningArchive, registry: Registry) -> None:
+    await check(Site(archive, registry))
