@@ -96,7 +96,7 @@ class _Query:
         if self._level not in self._behaviour.query_levels:
             await self._send([], Progress.DONE)
             return
-        async with aclosing(self._pages(archive)) as pages:
+        async with aclosing(_ahead(self._pages(archive))) as pages:
             await self._stream(pages)
 
     async def _pages(self, archive: Archive) -> AsyncGenerator[list[bytes], None]:
@@ -158,3 +158,20 @@ class _Query:
             messages.append((response(command, last), None))
             self._status = last
         await self._association.send_all(self._message.context, messages)
+
+
+async def _ahead(pages: AsyncGenerator[list[bytes], None]) -> AsyncGenerator[list[bytes], None]:
+    """The same pages, the next one being fetched while one is sent."""
+
+    async def fetch() -> list[bytes] | None:
+        return await anext(pages, None)
+
+    coming = asyncio.create_task(fetch())
+    try:
+        while (page := await coming) is not None:
+            coming = asyncio.create_task(fetch())
+            yield page
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+        await pages.aclose()
