@@ -12,7 +12,7 @@ from typing import Final
 
 from app.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from app.dicom.peer import Peer
-from app.dicom.transfer_syntaxes import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, TRANSFER_SYNTAXES
+from app.dicom.transfer_syntaxes import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, TRANSFER_SYNTAXES
 from app.dicom.uid import is_uid
 from dimse_bridge.association.abstract_syntaxes import RIGHTS, is_non_image, is_storage
 from dimse_bridge.association.associate_pdus import (
@@ -39,6 +39,8 @@ REASONS: Final = {
 _UNCOMPRESSED = frozenset({IMPLICIT_LE, EXPLICIT_LE, EXPLICIT_BE})
 _LITTLE_ENDIAN = frozenset({IMPLICIT_LE, EXPLICIT_LE})
 _ALL = frozenset(TRANSFER_SYNTAXES)
+_OF_GET = _ALL - {DEFLATED_LE}
+"""Some propose C-GET in whatever they take instances in; its identifiers are then in Explicit VR Little Endian."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +198,7 @@ def _judge(proposed: ProposedContext, asked: tuple[bool, bool] | None, peer: Pee
 def transfer_syntaxes(abstract_syntax: str, peer: Peer) -> frozenset[str]:
     """The transfer syntaxes that we take from and send to `peer` for this class."""
     if abstract_syntax in RIGHTS:
-        allowed = _UNCOMPRESSED
+        allowed = _OF_GET if RIGHTS[abstract_syntax] == "get" else _UNCOMPRESSED
     elif peer.behaviour.uncompressed_non_images and is_non_image(abstract_syntax):
         allowed = _LITTLE_ENDIAN
     else:

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from app.dicom.peer import PRESETS, Behaviour, Peer
-from app.dicom.transfer_syntaxes import EXPLICIT_LE, IMPLICIT_LE
+from app.dicom.transfer_syntaxes import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from dimse_bridge.association.abstract_syntaxes import PATIENT_ROOT_GET, STUDY_ROOT_GET, STUDY_ROOT_MOVE
 from dimse_bridge.association.association import Association, Message
 from dimse_bridge.association.commands import cancel_rq, get_rq, move_rq, response
@@ -253,3 +253,16 @@ async def test_ordinary_keys_only_for_peers_that_may(bridge: Bridge, client: htt
     assert (await ask(bridge, GET, series, STORAGE, level="SERIES", calling="XPACS"))[-1].completed == 2
     (last,) = await ask(bridge, GET, [parse_key("PatientName=*")], STORAGE, calling="XPACS")
     assert last.status == 0xA900
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.2"])
+async def test_c_get_in_a_transfer_syntax_of_images(bridge: Bridge, client: httpx.Client, syntax: str) -> None:
+    samples = study_of(1, 2)
+    store(client, *(one.encode() for one in samples))
+    contexts = [Proposed(STUDY_ROOT_GET, (syntax,)), STORAGE]
+    async with connect("127.0.0.1", bridge.port, calling="A", called="FILEROOM", contexts=contexts) as association:
+        context = association.contexts[1]
+        assert context.transfer_syntax == syntax
+        written = EXPLICIT_BE if syntax == EXPLICIT_BE else EXPLICIT_LE
+        await association.send(context, GET, encode_identifier(study_key(samples), "STUDY", written))
+        assert (await Asker(association).responses())[-1].completed == 2
