@@ -108,7 +108,14 @@ def _entrance(hot: ASGIApp, app: FastAPI, identity: Identify, context: Context, 
     check_routes(routes)
     settings: Settings = app.state.settings
     asserted = AssertedPeers(context.catalog, admits_unknown=settings.admits_unknown_peers)
-    guarded = Guard(hot, identity=identity, peers=asserted, answer=faults.problem, store_body=context.limits.request)
+    guarded = Guard(
+        hot,
+        identity=identity,
+        peers=asserted,
+        answer=faults.problem,
+        store_body=context.limits.request,
+        origins=settings.cors_origins,
+    )
     paths = frozenset(route.path for route in routes if route.path)
     observed = Observe(guarded, metrics=metrics, answer=faults.problem, paths=paths)
     return Cors(observed, origins=settings.cors_origins) if settings.cors_origins else observed

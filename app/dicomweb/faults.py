@@ -12,6 +12,9 @@ from app.dicom.status import STATUSES, Outcome, outcome_of
 from app.errors import FileroomError
 
 RETRY_AFTER_SECONDS = "5"
+CHALLENGES = ("Bearer", 'Basic realm="Fileroom: the token is the password"')
+"""In lines of their own, since browsers read the first scheme of a line only. They ask people for Basic credentials and
+add them by themselves from then on: `app.security.cross_site` stands against pages that would use that."""
 
 
 def problem(error: BaseException) -> Response:
@@ -22,12 +25,13 @@ def problem(error: BaseException) -> Response:
     if isinstance(error, FileroomError):
         body["detail"] = error.detail
         body.update(error.extra)
-    headers = {}
+    answer = Response(orjson.dumps(body), status.http, media_type="application/problem+json")
     if status.retry and outcome is not Outcome.BUG:
-        headers["Retry-After"] = RETRY_AFTER_SECONDS
+        answer.headers["Retry-After"] = RETRY_AFTER_SECONDS
     if outcome is Outcome.NOT_AUTHENTICATED:
-        headers["WWW-Authenticate"] = "Bearer"
-    return Response(orjson.dumps(body), status.http, headers, "application/problem+json")
+        for challenge in CHALLENGES:
+            answer.headers.append("WWW-Authenticate", challenge)
+    return answer
 
 
 async def answer_router(request: Request, error: Exception) -> Response:

@@ -3,19 +3,21 @@ microseconds; it runs before anything looks a resource up, so its refusals tell 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import BadRequest, FileroomError, Forbidden, LimitExceeded, UnsupportedMediaType
 from app.security.asserted import AssertedPeers, Assertion, assertion_of
+from app.security.cross_site import refuse_cross_site
 from app.security.identity import Principal
 from app.security.policy import BRIDGE, PUBLIC, Rule, peer_may, rule_for
 
 SMALL_BODY = 1 << 20
 """Bytes of a request's body anywhere but at Store."""
 
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _WITHOUT_BODY = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
 
 
@@ -30,7 +32,7 @@ class Guard:
     """Lets a request through with `scope["principal"]`, and for an asserted peer with `scope["peer"]` and
     `scope["association"]`; or answers with what `answer` makes of the error.
 
-    `store_body` is the longest body at Store, in bytes."""
+    `store_body` is the longest body at Store, in bytes; `origins` are those of pages that may change things here."""
 
     def __init__(
         self,
@@ -40,12 +42,14 @@ class Guard:
         peers: AssertedPeers,
         answer: Callable[[FileroomError], ASGIApp],
         store_body: int,
+        origins: Collection[str] = (),
     ) -> None:
         self._app = app
         self._identity = identity
         self._peers = peers
         self._answer = answer
         self._store_body = store_body
+        self._origins = frozenset(origin.rstrip("/") for origin in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -57,6 +61,8 @@ class Guard:
         try:
             rule = rule_for(method, scope["path"])
             scope["principal"] = await self._admit(rule, scope)
+            if method not in _SAFE:
+                refuse_cross_site(scope["headers"], self._origins)
             if method not in _WITHOUT_BODY:
                 receive = _limited(scope, receive, self._store_body if rule and rule.stores else SMALL_BODY)
         except FileroomError as error:
