@@ -135,8 +135,11 @@ def _jpeg_2000(picture: Picture, native: Native, quality: int) -> bytes:
 
 
 def _high_throughput(picture: Picture, native: Native, quality: int) -> bytes:
+    """No more levels than leave 4 pixels or so: older decoders go wrong with more."""
     array = samples(picture, native)
-    return bytes(htj2k_encode(array, reversible=True, rgb=True if picture.samples_per_pixel == 3 else None))
+    levels = min(5, max(1, min(picture.rows, picture.columns).bit_length() - 3))
+    colours = True if picture.samples_per_pixel == 3 else None
+    return bytes(htj2k_encode(array, reversible=True, rgb=colours, resolutions=levels))
 
 
 def _deflated(picture: Picture, native: Native, quality: int) -> bytes:
