@@ -66,6 +66,7 @@ def test_the_cookbook_gives_back_the_same_bytes(kitchen: Path) -> None:
 def test_the_cookbook_gets_frames_and_archives(kitchen: Path) -> None:
     again = pydicom.dcmread(kitchen / "again.dcm")
     assert (kitchen / "frame.bin").read_bytes() == again.PixelData
+    assert (kitchen / "image.jpg").read_bytes().startswith(b"\xff\xd8\xff")
     with zipfile.ZipFile(kitchen / "study.zip") as archive:
         assert archive.testzip() is None
         assert archive.namelist()
