@@ -22,7 +22,7 @@ from app.errors import FileroomError
 
 FIELDS = frozenset(
     {"method", "route", "status", "milliseconds", "outcome", "principal", "study", "series", "instance", "bytes"}
-    | {"association", "peer", "called", "address", "service", "count", "level", "keys", "answers", "seconds"}
+    | {"association", "peer", "called", "address", "service", "count", "query_level", "keys", "answers", "seconds"}
 )
 """What `extra={"fields": {...}}` may hold. `study`, `series` and `instance` are UIDs and leave hashed; `keys` is a
 number."""

@@ -85,7 +85,7 @@ class _Query:
     def told(self) -> dict[str, object]:
         """What the log says of it: no values."""
         return {
-            "level": self._level,
+            "query_level": self._level,
             "keys": len(self._identifier.keys),
             "answers": self._answers,
             "status": f"{self._status:04X}",

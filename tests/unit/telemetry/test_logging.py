@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -47,6 +47,25 @@ def test_G33_only_fields_of_the_list_leave(output: io.StringIO) -> None:
     assert "patient" not in line
     assert line["study"].startswith("uid:")
     assert UID not in output.getvalue()
+
+
+@pytest.mark.usefixtures("output")
+@pytest.mark.parametrize(
+    ("form", "told"),
+    [
+        ("text", "INFO fileroom.bridge.find: C-FIND query_level=STUDY"),
+        ("json", '"level": "info", "logger": "fileroom.bridge.find", "message": "C-FIND", "query_level": "STUDY"'),
+    ],
+)
+def test_no_field_stands_in_for_what_every_line_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: Literal["text", "json"], told: str
+) -> None:
+    configure_logging(Settings(data=tmp_path, log_format=form, log_level="debug"))
+    fields = {"query_level": "STUDY"} | dict.fromkeys(("time", "level", "logger", "message"), "forged")
+    logging.getLogger("fileroom.bridge.find").info("C-FIND", extra={"fields": fields})
+    line = capsys.readouterr().err
+    assert told in line
+    assert "forged" not in line
 
 
 def test_G33_uids_in_texts_are_hashed_too(output: io.StringIO) -> None:
