@@ -75,7 +75,7 @@ def test_the_cookbook_gets_frames_and_archives(kitchen: Path) -> None:
 def test_the_cookbook_finds_and_restores(kitchen: Path) -> None:
     output = (kitchen / "out").read_text()
     assert "Doe^Jane" in output
-    last = output[output.rindex("}[{") + 1 :]  # behind the answer of the undo
+    last = output[output.rindex("}[") + 1 :]  # behind the answer of the undo
     assert {study["0020000D"]["Value"][0] for study in json.loads(last)} == {f"{ROOT}.5.1", f"{ROOT}.5.2"}
 
 
