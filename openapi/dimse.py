@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from itertools import pairwise
 from types import ModuleType
@@ -14,6 +14,7 @@ from pydicom.uid import UID
 from app.dicom import peer
 from app.dicom.peer import PRESETS, SERVICES, Behaviour
 from app.dicom.status import Progress, RetrieveStatus
+from app.dicom.transfer_syntaxes import TRANSFER_SYNTAXES
 from dimse_bridge.association import negotiation
 from dimse_bridge.association.abstract_syntaxes import RIGHTS
 from dimse_bridge.association.associate_pdus import APPLICATION_CONTEXT
@@ -115,7 +116,11 @@ def _classes() -> Iterator[Sequence[str]]:
     yield "Every storage class, unknown and private ones too", "", "store, get", "all of 2.5"
 
 
-def _names(syntaxes: Iterable[str]) -> str:
+def _names(syntaxes: frozenset[str]) -> str:
+    """By name when they are few, else by the names of those that are missing."""
+    others = TRANSFER_SYNTAXES.keys() - syntaxes
+    if len(others) < len(syntaxes):
+        return f"all of 2.5 but {_names(frozenset(others))}"
     return ", ".join(UID(uid).name for uid in sorted(syntaxes))
 
 
