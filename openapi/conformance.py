@@ -13,6 +13,7 @@ from app.dicom.attributes import LEVEL_OF, TABLE, Attribute
 from app.dicom.media_types import DEFAULT_SYNTAX, DICOM, SYNTAXES_OF, leaves_only_when_named, stored_without_asking
 from app.dicom.status import STATUSES
 from app.dicom.transfer_syntaxes import TRANSFER_SYNTAXES, TransferSyntax
+from app.pixels import targets
 from openapi.dimse import dimse, meanings
 from openapi.markdown import table
 
@@ -86,7 +87,8 @@ those of presentation states, which it refuses.
 
 All are stored as received; so are private ones. *Named only*: the object leaves in this transfer syntax when the
 request names it, else as Explicit VR Little Endian (PS3.18 8.7.3). *As stored*: leaves as stored when no transfer
-syntax was named (8.7.3.4).
+syntax was named (8.7.3.4). *Decoded*: frames leave in other transfer syntaxes too; *encoded*: frames of others leave in
+this one, when it can hold their pixels.
 
 {syntaxes}
 
@@ -163,6 +165,8 @@ def _syntax(row: TransferSyntax) -> Sequence[str]:
         "video": row.video,
         "named only": leaves_only_when_named(row),
         "as stored": stored_without_asking(row),
+        "decoded": targets.is_decoded(row.uid),
+        "encoded": row.uid in (*targets.NATIVE, *targets.COMPRESSED),
     }
     return row.uid, row.name, f"`{row.media_type}`", ", ".join(word for word, holds in remarks.items() if holds)
 
