@@ -128,6 +128,14 @@ async def test_G26_an_unknown_calling_ae_is_rejected_where_others_can_call(archi
         assert "Calling AE Title Not Recognized" in said
 
 
+async def test_who_was_rejected_stands_in_the_log(archive: RunningArchive, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "fileroom.bridge"):
+        async with listening(archive_url=archive.root) as (port,):
+            await ask(port, "NOBODY", "SOMEBODY")
+    told = [getattr(one, "fields", {}) for one in caplog.records if "association rejected" in one.getMessage()]
+    assert told == [{"peer": "NOBODY", "called": "SOMEBODY", "address": "127.0.0.1"}]
+
+
 async def test_on_loopback_everybody_is_admitted_unless_set_otherwise(archive: RunningArchive) -> None:
     for unknown, rejection in (("auto", None), ("admit", None), ("reject", CALLING_UNKNOWN)):
         async with listening(archive_url=archive.root, dimse_host="127.0.0.1", unknown_peers=unknown) as (port,):
