@@ -172,7 +172,7 @@ def build(folder: Path) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         files = dict(members(fetch(Path(scratch), lock)))
     licence, package = files.pop("package/LICENSE"), json.loads(files.pop("package/package.json"))
-    rules = hashlib.sha256((HERE / "rewriting.py").read_bytes() + lock["integrity"].encode()).hexdigest()
+    rules = hashlib.sha256(f"{lock['integrity']} {LEFT_OUT.pattern} {RULES}".encode()).hexdigest()
     base = f"{ROOT}{lock['version']}-{rules[:8]}/"
     files = rewrite(files, base)
     version = f"{lock['version']}.post{POST_RELEASE}"

@@ -5,6 +5,7 @@ of another shape fails here and not in front of a reader."""
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 ROOT = "/viewer/"
@@ -18,6 +19,21 @@ LEFT_OUT = re.compile(
     r"|polyfill\.min\.js|es6-shim\.min\.js"  # loaded by nothing
     r"|sw\.js|init-service-worker\.js|_headers|_redirects|serve\.json|assets/browserconfig\.xml|assets/manifest\.webapp|assets/yandex-.*"
 )
+
+_CODECS = r"(app|8097)\.bundle\..*\.js"
+_NAMED = '{[name]:function(){"use strict";return body.apply(this,arguments)}}[name]'
+_INVOKER = (
+    'function(){if(arguments.length!==argCount-2){throwBindingError("function "+humanName+" called with "'
+    '+arguments.length+" arguments, expected "+(argCount-2)+" args!")}'
+    "var stack=needsDestructorStack?[]:null,wired=[cppTargetFunc],from=isClassMethodFunc?1:2;"
+    "for(var k=from;k<argTypes.length;++k){wired.push(argTypes[k].toWireType(stack,k===1?this:arguments[k-2]))}"
+    "var rv=cppInvokerFunc.apply(null,wired);"
+    "if(needsDestructorStack){runDestructors(stack)}else{for(var k=from;k<argTypes.length;++k)"
+    "{if(argTypes[k].destructorFunction!==null){argTypes[k].destructorFunction(wired[k-from+1])}}}"
+    "if(returns){return argTypes[0].fromWireType(rv)}}"
+)
+"""The codecs' glue makes functions from text, which the page's policy forbids: the same as closures."""
+_VIEW = Path(__file__).with_name("ndarray_view.js").read_text()
 
 
 class Rule(NamedTuple):
@@ -34,6 +50,7 @@ class Rule(NamedTuple):
 RULES = (
     Rule(r".*\.js", '__webpack_require__.p = "/";', '__webpack_require__.p = "{base}";', 8),
     Rule(r"app\.bundle\..*\.js", "'/dicom-microscopy-viewer/", "'{base}dicom-microscopy-viewer/", 1),
+    Rule(r".*\.js", "PUBLIC_LIB_URL ||= './${component}/'", "PUBLIC_LIB_URL ||= '{base}${component}/'", 1),
     Rule(r".*\.js", '"./ohif-logo.svg"', '"{base}ohif-logo.svg"', 2),
     Rule(r".*\.css", "url(/", "url({base}", 5),
     Rule(r"index\.html", 'PUBLIC_URL="/"', f'PUBLIC_URL="{ROOT}"', 2),
@@ -46,6 +63,31 @@ RULES = (
     Rule(r"index\.html", 'src="{base}app-config.js"', f'src="{ROOT}app-config.js"', 1),
     Rule(r"manifest\.json", '"/assets/', '"{base}assets/', 0),
     Rule(r"manifest\.json", '"./index.html"', f'"{ROOT}"', 1),
+    Rule(
+        _CODECS,
+        """new Function("body","return function "+name+"() {\\n"+'    "use strict";'+"""
+        """"    return body.apply(this, arguments);\\n"+"};\\n")(body)""",
+        _NAMED,
+        4,
+    ),
+    Rule(
+        _CODECS,
+        r"""new Function(
+          "body",
+          "return function " + name + "() {\n" +
+          "    \"use strict\";" +
+          "    return body.apply(this, arguments);\n" +
+          "};\n"
+      )(body)""",
+        _NAMED,
+        2,
+    ),
+    Rule(_CODECS, "new_(Function,args1).apply(null,args2)", _INVOKER, 4),
+    Rule(_CODECS, "new_(Function, args1).apply(null, args2)", _INVOKER, 2),
+    Rule(_CODECS, "newFunc(Function,args)(...closureArgs)", _INVOKER, 2),
+    Rule(r"9383\.bundle\..*\.js", "function compileConstructor(dtype, dimension) {\n", _VIEW, 1),  # of segmentations
+    # tools of the inference that is left out
+    Rule(r"89\.bundle\..*\.js", "['LabelmapSlicePropagation', 'BrushTools', 'MarkerLabelmap', ", "['BrushTools', ", 1),
     # data sources that a link could point at any address, or at files of this machine
     Rule(
         r"89\.bundle\..*\.js",

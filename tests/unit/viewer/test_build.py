@@ -20,7 +20,12 @@ BASE = "/viewer/1-2/"
 def fitting() -> dict[str, bytes]:
     """Files in which every rule finds what it should, once a file."""
     files: dict[str, bytes] = {}
-    names = {r".*\.js": "{}.js", r".*\.css": "{}.css", r"app\.bundle\..*\.js": "app.bundle.0.js"}
+    names = {
+        r"(app|8097)\.bundle\..*\.js": "app.bundle.{}.js",
+        r".*\.js": "{}.js",
+        r".*\.css": "{}.css",
+        r"app\.bundle\..*\.js": "app.bundle.0.js",
+    }
     for rule in RULES:
         name = names.get(rule.files, rule.files.replace("\\", "").replace("..*", ".x"))
         for number in range(rule.times or 1):
