@@ -63,8 +63,9 @@ async def read_files(
                 for piece in await current:
                     yield at, piece
             else:
-                async for piece in read_file(context, cache, one):
-                    yield at, piece
+                async with aclosing(read_file(context, cache, one)) as pieces:
+                    async for piece in pieces:
+                        yield at, piece
     finally:
         if following is not None:
             following.cancel()

@@ -13,6 +13,7 @@ import uuid
 import zlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
+from contextlib import aclosing
 from typing import Any
 
 import orjson
@@ -53,8 +54,9 @@ async def pieces(context: Context, cache: PieceCache, instance: Instance, syntax
     else:
         source = _transcoded(context, cache, instance, syntax)
     try:
-        async for piece in source:
-            yield piece
+        async with aclosing(source):
+            async for piece in source:
+                yield piece
     except (Undecodable, NotAcceptable, LimitExceeded):
         raise
     except Refused as error:
@@ -80,8 +82,7 @@ async def _transcoded(context: Context, cache: PieceCache, instance: Instance, s
     picture = pictures.from_json(members, instance.transfer_syntax, instance.pixel_tag)
     if not targets.holds(picture.decoded, syntax):
         raise NotAcceptable(f"the pixels cannot be in {transfer_syntax(syntax).name}")
-    made = _frames(context, cache, instance, picture, syntax)
-    try:
+    async with aclosing(_frames(context, cache, instance, picture, syntax)) as made:
         first = await anext(made, b"")
         edits = _edits(instance, members, picture, syntax, len(first))
         async for piece in _header(context, instance, syntax, edits):
@@ -92,8 +93,6 @@ async def _transcoded(context: Context, cache: PieceCache, instance: Instance, s
         else:
             async for piece in _native(instance, picture, syntax, first, made):
                 yield piece
-    finally:
-        await made.aclose()
     async for piece in _rest(context, instance, syntax):
         yield piece
 
@@ -211,8 +210,9 @@ async def frames_in(
 ) -> AsyncGenerator[bytes, None]:
     """The frames at `places` in `syntax`, in their order."""
     makings = (frame_in(context, cache, instance, picture, place, syntax) for place in places)
-    async for frame in _ahead(makings):
-        yield frame
+    async with aclosing(_ahead(makings)) as made:
+        async for frame in made:
+            yield frame
 
 
 async def _ahead(makings: Iterable[Coroutine[Any, Any, bytes]]) -> AsyncGenerator[bytes, None]:
@@ -237,8 +237,9 @@ async def _frames(
     """All frames in `syntax`. A deflated data set is inflated once, not up to each of its frames."""
     if not transfer_syntax(instance.transfer_syntax).deflated:
         places = await _places(context, instance)
-        async for frame in frames_in(context, cache, instance, picture, places, syntax):
-            yield frame
+        async with aclosing(frames_in(context, cache, instance, picture, places, syntax)) as made:
+            async for frame in made:
+                yield frame
         return
     gathered = bytearray()
     size = picture.frame_length

@@ -3,10 +3,13 @@ by pydicom and by our own reader, and its pixels are those that were stored."""
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import io
 import struct
+import tracemalloc
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +20,11 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import UID
 
+from app.archive import retrieve, transcode
 from app.archive.derived_cache import DerivedCache
 from app.dicom.part10 import HeaderReader
 from app.dicom.transfer_syntaxes import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, RLE, transfer_syntax
+from app.dicomweb.caches import piece_cache
 from app.pixels import decode, targets
 from app.pixels import encode as encoder
 from app.pixels.picture import Picture, from_json
@@ -299,6 +304,39 @@ async def test_what_follows_the_pixels_is_kept_and_offset_tables_are_not(door: D
         assert pixels_of(made)[0] == frames
         assert "ExtendedOffsetTable" not in made
         assert 0xFFFCFFFC in made
+
+
+async def test_many_frames_are_not_in_memory(door: Door) -> None:
+    one = image(256, 128, frames=1000)
+    await door.put(encode(one))
+    accept = f"application/dicom; transfer-syntax={RLE}"
+    instance = await retrieve.find_instance(
+        door.context, one.StudyInstanceUID, one.SeriesInstanceUID, one.SOPInstanceUID
+    )
+    for syntax in (RLE, targets.JPEG_LOSSLESS):
+        tracemalloc.start()
+        length = 0
+        try:
+            async for piece in transcode.pieces(door.context, piece_cache(door.app), instance, syntax):
+                length += len(piece)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert length > 1000 * 128
+        assert peak < 24 << 20, f"{peak >> 20} MiB for a file of {len(one.PixelData) >> 20}"
+    assert (await door.client.head("/dicom-web" + address(one), headers={"accept": accept})).status_code == 200
+
+
+async def test_a_reader_that_goes_away_ends_the_work(door: Door) -> None:
+    one = image(64, 64, frames=50)
+    await door.put(encode(one))
+    instance = await retrieve.find_instance(
+        door.context, one.StudyInstanceUID, one.SeriesInstanceUID, one.SOPInstanceUID
+    )
+    async with aclosing(transcode.pieces(door.context, piece_cache(door.app), instance, RLE)) as pieces:
+        await anext(pieces)
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    assert [task for task in others if "frame_in" in str(task.get_coro())] == []
 
 
 # --------------------------------------------------------------------------------------------------------------- lossy
