@@ -89,6 +89,7 @@ async def open_door(database_url: str, folder: Path, **settings: Any) -> AsyncIt
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://archive.test") as client:
         yield Door(client, context, app, folder)
+    context.codecs.close()
     await catalog.close()
 
 

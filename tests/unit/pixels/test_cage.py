@@ -29,7 +29,15 @@ async def cage() -> AsyncIterator[Cage]:
 
 
 def processes() -> list[psutil.Process]:
-    return [one for one in psutil.Process().children(recursive=True) if "cage_child" in " ".join(one.cmdline())]
+    """Those of cages with our tasks, the zygote first."""
+    return [one for one in psutil.Process().children(recursive=True) if TASKS in command_of(one)]
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 @pytest.mark.parametrize("size", [0, 1, 70_000, 3 << 20])
