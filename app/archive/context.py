@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.archive.audit import AuditHook, unrecorded
 from app.archive.derived_cache import DerivedCache
+from app.archive.worklist_rules import WorklistRules
 from app.blobs.base import BlobStore
 from app.catalog.engine import Catalog
 from app.dicom.limits import DEFAULT, Limits
@@ -33,6 +34,7 @@ class Context:
     max_stores: int = 64
     blank_preamble: bool = False
     spool: Path = Path("spool")
+    worklist: WorklistRules = field(default_factory=WorklistRules)
     codecs: Codecs = field(default_factory=Codecs)
     pictures: dict[str, Picture] = field(default_factory=dict)
     """What is known of the frames of some versions."""

@@ -281,3 +281,76 @@ class Peer(SQLModel, table=True):
     aet: str = Field(sa_column=Column("aet", _BYTES, primary_key=True))
     description: dict[str, Any] = _column("json", JSONB(), comment="what app.dicom.peer.Peer.from_json reads")
     updated_at: datetime = _moment("updated_at")
+
+
+class WorklistItem(SQLModel, table=True):
+    """A scheduled procedure step with its requested procedure, service request, visit and patient (PS3.4 K.6.1.2)."""
+
+    __tablename__ = "worklist_item"
+    __table_args__ = (
+        Index("worklist_item_key", "key", unique=True),
+        Index("worklist_item_start", "step_date", "step_time", "id"),
+        Index("worklist_item_stations", "station_aets", postgresql_using="gin"),
+        Index("worklist_item_study", "study_uid"),
+        Index("worklist_item_patient", "patient_id"),
+        Index("worklist_item_accession", "accession_number", postgresql_where=text("accession_number <> ''")),
+        Index("worklist_item_placer", "placer_order", postgresql_where=text("placer_order <> ''")),
+        Index("worklist_item_filler", "filler_order", postgresql_where=text("filler_order <> ''")),
+        Index("worklist_item_open", "id", postgresql_where=text("state < 2")),
+    )
+
+    id: int | None = _id()
+    key: str = _column("key", _BYTES, comment="names the item in its address")
+    state: int = _small("state", comment="0 scheduled, 1 in progress, 2 completed, 3 discontinued, 4 cancelled")
+    hidden_at: datetime | None = Field(
+        default=None,
+        sa_column=Column(
+            "hidden_at",
+            DateTime(timezone=True),
+            nullable=True,
+            comment="from when on no search finds it; never when it is null",
+        ),
+    )
+    station_aets: list[str] = _column("station_aets", ARRAY(_BYTES), "'{}'")
+    station_names: list[str] = _column("station_names", ARRAY(_BYTES), "'{}'")
+    modality: str = _text("modality")
+    step_id: str = _text("step_id")
+    step_date: str = _text("step_date")
+    step_time: str = _text("step_time")
+    step_location: str = _text("step_location")
+    performing_physician_name: str = _text("performing_physician_name")
+    study_uid: str = _uid("study_uid")
+    procedure_id: str = _text("procedure_id")
+    procedure_description: str = _text("procedure_description")
+    accession_number: str = _text("accession_number")
+    referring_physician_name: str = _text("referring_physician_name")
+    patient_id: str = _text("patient_id")
+    issuer_of_patient_id: str = _text("issuer_of_patient_id")
+    patient_name: str = _text("patient_name")
+    placer_order: str = _text("placer_order")
+    filler_order: str = _text("filler_order")
+    source: str = _column("source", Text(), "''", comment="who brought it: rest, hl7, file")
+    performed_uid: str = _text("performed_uid")
+    json_members: bytes = _bytes(
+        "json", None, comment="members of the DICOM JSON object that every search returns, without braces"
+    )
+    extra: bytes = _bytes("extra", comment="its other members, without braces")
+    created_at: datetime = _moment("created_at")
+    updated_at: datetime = _moment("updated_at")
+
+
+class HL7Message(SQLModel, table=True):
+    """A message of the HL7 feed, kept so that it can be replayed."""
+
+    __tablename__ = "hl7_message"
+    __table_args__ = (Index("hl7_message_received", "received_at"),)
+
+    id: int | None = _id()
+    received_at: datetime = _moment("received_at")
+    sender: str = _column("sender", Text(), "''")
+    kind: str = _column("kind", Text(), "''")
+    control_id: str = _column("control_id", Text(), "''")
+    message: bytes = _bytes("message", None, comment="as it came, without its MLLP frame")
+    acknowledged: str = _column("acknowledged", Text(), "''", comment="AA, AE or AR; empty while it is under way")
+    reason: str = _column("reason", Text(), "''")
+    replayed_at: datetime | None = _maybe("replayed_at", DateTime(timezone=True))
