@@ -13,9 +13,9 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
-from threading import Thread
 
 from app.blobs.journal import JOURNAL_NAME
+from app.blobs.threads import Crew
 from app.errors import BlobStoreFailed, StorageFull, Unavailable
 
 FILE_MODE = 0o640
@@ -142,7 +142,7 @@ class Syncer:
     def __init__(self, root: str) -> None:
         self._root = root
         self._known: set[str] = set()
-        self._shared: SimpleQueue[tuple[deque[_Target], SimpleQueue[None]]] | None = None
+        self._helpers = Crew(SYNC_THREADS, "blob-fsync")
 
     def put_down(self, file: NewFile) -> None:
         """Writes the pieces of `file` to disk, which is made if it was not yet."""
@@ -230,12 +230,15 @@ class Syncer:
             for target in targets:
                 target.sync()
             return
-        if self._shared is None:
-            self._shared = _start_helpers()
         todo, ended = deque(targets), SimpleQueue[None]()
+
+        def help_out() -> None:
+            _drain(todo)
+            ended.put(None)
+
         helpers = min(SYNC_THREADS, len(targets) // 2)
         for _ in range(helpers):
-            self._shared.put((todo, ended))
+            self._helpers.start(help_out)
         _drain(todo)
         for _ in range(helpers):
             ended.get()
@@ -266,20 +269,6 @@ class Syncer:
         if len(self._known) > KNOWN_FOLDERS:
             self._known.clear()
         self._known.update(entries)
-
-
-def _start_helpers() -> SimpleQueue[tuple[deque[_Target], SimpleQueue[None]]]:
-    shared = SimpleQueue[tuple[deque[_Target], SimpleQueue[None]]]()
-    for number in range(SYNC_THREADS):
-        Thread(target=_help, args=(shared,), name=f"blob-fsync-{number}", daemon=True).start()
-    return shared
-
-
-def _help(shared: SimpleQueue[tuple[deque[_Target], SimpleQueue[None]]]) -> None:
-    while True:
-        todo, ended = shared.get()
-        _drain(todo)
-        ended.put(None)
 
 
 def _drain(todo: deque[_Target]) -> None:
