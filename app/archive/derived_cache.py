@@ -6,13 +6,15 @@ was not asked for longest goes first once the folder has grown over its limit.""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import time
+from io import FileIO
 from pathlib import Path
 
 import xxhash
+
+from app.blobs.threads import Threads
 
 _DIGEST = 8
 _TOUCH_SECONDS = 60.0
@@ -27,10 +29,11 @@ class DerivedCache:
     """`limit` is in bytes, 0 keeps nothing; a single value may take an eighth of it."""
 
     def __init__(self, folder: Path = Path("derived"), limit: int = 0) -> None:
-        self._folder = folder
+        self._folder = str(folder)
         self._limit = limit
         self._written = 0
         self._looking = False
+        self._threads = Threads(1, "derived-write")
 
     def get(self, key: str) -> bytes | None:
         """What is kept under `key`."""
@@ -38,7 +41,7 @@ class DerivedCache:
             return None
         path = self._path(key)
         try:
-            with path.open("rb", buffering=0) as file:
+            with open(path, "rb", buffering=0) as file:
                 status = os.fstat(file.fileno())
                 content = file.read(status.st_size)
         except OSError:
@@ -55,33 +58,32 @@ class DerivedCache:
         """Keeps `value`; a full or missing disk only means that it is not kept."""
         if len(value) + _DIGEST > self._limit // 8:
             return
-        await asyncio.to_thread(self._write, self._path(key), value)
+        await self._threads.run(self._write, self._path(key), value)
         self._written += len(value)
         if self._written > self._limit // _PART_OF_LIMIT and not self._looking:
             self._written, self._looking = 0, True
             try:
-                await asyncio.to_thread(self.shrink)
+                await self._threads.run(self.shrink)
             finally:
                 self._looking = False
 
-    def _path(self, key: str) -> Path:
+    def _path(self, key: str) -> str:
         name = hashlib.sha256(key.encode()).hexdigest()[:40]
-        return self._folder / name[:2] / name[2:]
+        return f"{self._folder}/{name[:2]}/{name[2:]}"
 
-    def _write(self, path: Path, value: bytes) -> None:
-        fresh = path.with_name(f"{path.name}.{os.getpid()}.{time.monotonic_ns()}")
+    def _write(self, path: str, value: bytes) -> None:
+        fresh = f"{path}.{os.getpid()}.{time.monotonic_ns()}"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with fresh.open("xb", buffering=0) as file:
+            with _create(fresh) as file:
                 os.writev(file.fileno(), [xxhash.xxh3_64_digest(value), value])
-            fresh.replace(path)
+            os.replace(fresh, path)
         except OSError:
             _remove(fresh)
 
     def shrink(self) -> None:
         """Removes the oldest files while all together are over the limit, and what a killed process left behind."""
         found = []
-        for path in self._folder.glob("??/*"):
+        for path in Path(self._folder).glob("??/*"):
             try:
                 status = path.stat()
             except OSError:
@@ -100,14 +102,22 @@ class DerivedCache:
                 return
 
 
-def _remove(path: Path) -> None:
+def _create(path: str) -> FileIO:
     try:
-        path.unlink(missing_ok=True)
+        return open(path, "xb", buffering=0)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        return open(path, "xb", buffering=0)
+
+
+def _remove(path: str | Path) -> None:
+    try:
+        os.unlink(path)
     except OSError:
         pass
 
 
-def _touch(path: Path) -> None:
+def _touch(path: str) -> None:
     try:
         os.utime(path)
     except OSError:
