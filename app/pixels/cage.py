@@ -109,7 +109,7 @@ class Cage:
     async def _run_in_child(
         self, task: str, arguments: Mapping[str, Any], pieces: Sequence[Piece | bytearray], seconds: float
     ) -> bytes:
-        child = self._idle.pop() if self._idle else await self._fork()
+        child = self._take() or await self._fork()
         healthy = False
         try:
             answer = await self._converse(child, task, arguments, pieces, seconds)
@@ -127,6 +127,15 @@ class Cage:
                 child.end()
         raise _error(answer)
 
+    def _take(self) -> _Child | None:
+        """A child that waits; one that has ended, or said something without being asked, is none."""
+        while self._idle:
+            child = self._idle.pop()
+            if not _has_message(child.connection):
+                return child
+            child.end()
+        return None
+
     async def _converse(
         self,
         child: _Child,
@@ -140,7 +149,9 @@ class Cage:
         child.jobs += 1
         began = time.monotonic()
         try:
-            child.connection.send(orjson.dumps({"task": task, "arguments": dict(arguments), "length": length}))
+            child.connection.send(
+                orjson.dumps({"task": task, "arguments": dict(arguments), "length": length, "job": child.jobs})
+            )
             await _readable(child.connection, seconds)
             message = child.connection.recv(_MESSAGE)
         except TimeoutError:
@@ -151,7 +162,7 @@ class Cage:
             cause = "time" if time.monotonic() - began >= self.limits.cpu else "crash"
             raise DecoderFailed("the decoder crashed" if cause == "crash" else "the decoder took too long",
                                 extra={"cause": cause})  # fmt: skip
-        return _checked(message)
+        return _checked(message, child.jobs)
 
     async def _fork(self) -> _Child:
         """A new child; a zygote is started when there is none, or when it has died."""
@@ -230,13 +241,13 @@ def _received_handle(control: socket.socket) -> int:
     return handles[0]
 
 
-def _checked(message: bytes) -> dict[str, Any]:
-    """An answer of a child, which may have been taken over by what it decoded."""
+def _checked(message: bytes, job: int) -> dict[str, Any]:
+    """The answer to a job. The child may have been taken over by what it decoded, or tell of another job."""
     try:
         answer = orjson.loads(message)
     except orjson.JSONDecodeError:
         answer = None
-    if isinstance(answer, dict):
+    if isinstance(answer, dict) and answer.get("job") == job:
         length = answer.get("length")
         if (isinstance(length, int) and 0 <= length <= 2 << 30) or isinstance(answer.get("error"), str):
             return answer
@@ -253,6 +264,17 @@ def _error(answer: dict[str, Any]) -> FileroomError:
     if isinstance(cls, type) and issubclass(cls, FileroomError):
         return cls(detail)
     return DecoderFailed("the decoder failed", extra={"cause": "bug", "what": detail})
+
+
+def _has_message(connection: socket.socket) -> bool:
+    """Whether there is something to receive, the end included."""
+    try:
+        connection.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 async def _readable(connection: socket.socket, seconds: float) -> None:

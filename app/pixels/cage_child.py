@@ -92,7 +92,8 @@ def work(connection: socket.socket, tasks: Mapping[str, Task], memory: int, cpu:
     while message := connection.recv(MESSAGE):
         used = resource.getrusage(resource.RUSAGE_SELF)
         resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + cpu + 1, resource.RLIM_INFINITY))
-        connection.send(orjson.dumps(_answer(tasks, orjson.loads(message), memory)))
+        job = orjson.loads(message)
+        connection.send(orjson.dumps({"job": job["job"], **_answer(tasks, job, memory)}))
 
 
 def _answer(tasks: Mapping[str, Task], job: dict[str, Any], memory: int) -> dict[str, Any]:

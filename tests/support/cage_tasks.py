@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
+import stat
 import time
 from types import MappingProxyType
 from typing import Any
@@ -75,7 +76,8 @@ def lie(arguments: dict[str, Any], payload: bytearray) -> Buffer:
     """Sends an answer of its own on the only socket that it has."""
     for descriptor in range(3, 64):
         try:
-            os.write(descriptor, arguments["answer"].encode())
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                os.write(descriptor, arguments["answer"].encode())
         except OSError:
             continue
     return b""
