@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
@@ -97,7 +98,11 @@ def create_app(
     app.add_route("/metrics", metrics.endpoint, methods=["GET"])
     hot = FrontDoor(app.inside, owner=app, prefix=DICOMWEB_ROOT, routers=routers)
     everybody = settings.auth == "none"
-    identity = Everybody() if everybody else TokenHolders(context.catalog, bridge_token)
+    identity = (
+        Everybody(filter(None, [urlsplit(settings.public_root).hostname]))
+        if everybody
+        else TokenHolders(context.catalog, bridge_token)
+    )
     app.entrance = _entrance(hot, app, identity, context, metrics)
     return app
 

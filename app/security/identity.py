@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from app.catalog import tokens
 from app.catalog.engine import Catalog
 from app.errors import NotAuthenticated
+from app.security.host_names import refuse_foreign_host
 from app.security.policy import BRIDGE, SCOPES
 
 PREFIX = "frm_"
@@ -94,10 +95,15 @@ class TokenHolders:
 
 
 class Everybody:
-    """Without authentication: whoever reaches us may do all. `app.serve` listens on loopback only then."""
+    """Without authentication: whoever reaches us may do all. `app.serve` listens on loopback only then; `hosts` are
+    names that we answer to beside those of this machine."""
 
     _local = Principal("local", frozenset(SCOPES))
 
+    def __init__(self, hosts: Iterable[str] = ()) -> None:
+        self._hosts = frozenset(host.lower().encode() for host in hosts)
+
     async def identify(self, headers: Iterable[tuple[bytes, bytes]]) -> Principal:
-        """The local user."""
+        """The local user; raises `Forbidden` for a page that came in by a name of its own."""
+        refuse_foreign_host(headers, self._hosts)
         return self._local
