@@ -354,3 +354,78 @@ class HL7Message(SQLModel, table=True):
     acknowledged: str = _column("acknowledged", Text(), "''", comment="AA, AE or AR; empty while it is under way")
     reason: str = _column("reason", Text(), "''")
     replayed_at: datetime | None = _maybe("replayed_at", DateTime(timezone=True))
+
+
+class Destination(SQLModel, table=True):
+    """Another DICOMweb server, to which instances are sent."""
+
+    __tablename__ = "destination"
+
+    name: str = Field(sa_column=Column("name", _BYTES, primary_key=True))
+    description: dict[str, Any] = _column(
+        "json", JSONB(), comment="what app.dicom.destination.Destination.from_json reads, with the token"
+    )
+    updated_at: datetime = _moment("updated_at")
+
+
+class Job(SQLModel, table=True):
+    """Something to be sent, until it is; see app.catalog.queue."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        Index("job_waiting", "queue", "destination", "due_at", "id", postgresql_where=text("state = 0")),
+        Index("job_active", "queue", "destination", postgresql_where=text("state = 1")),
+        Index("job_lease", "lease", postgresql_where=text("state = 1")),
+        Index("job_order", "order_key", "id", postgresql_where=text("order_key <> '' AND state < 2")),
+    )
+
+    id: int | None = _id()
+    queue: str = _column("queue", _BYTES, comment="who does it: `stow` the job process, `dimse` a bridge")
+    destination: str = _uid("destination")
+    order_key: str = _text(
+        "order_key", comment="jobs with the same one are done in the order of their ids; empty: in any order"
+    )
+    state: int = _small("state", comment="0 waiting, 1 active, 2 succeeded, 3 failed and set aside, 4 cancelled")
+    tries: int = _number("tries")
+    most_tries: int = _number("most_tries", None)
+    due_at: datetime = _moment("due_at")
+    lease: str = _text("lease")
+    leased_until: datetime | None = _maybe("leased_until", DateTime(timezone=True))
+    origin: str = _column("origin", Text())
+    reason: str = _column("reason", Text(), "''")
+    payload: dict[str, Any] = _column("payload", JSONB(), "'{}'")
+    total: int = _number("total")
+    done: int = _number("done")
+    failed: int = _number("failed")
+    created_at: datetime = _moment("created_at")
+    updated_at: datetime = _moment("updated_at")
+
+
+class JobInstance(SQLModel, table=True):
+    """An instance that a job sends, and what became of it."""
+
+    __tablename__ = "job_instance"
+
+    job_id: int = Field(
+        sa_column=Column("job_id", BigInteger, ForeignKey("job.id", ondelete="CASCADE"), primary_key=True)
+    )
+    at: int = Field(sa_column=Column("at", Integer, primary_key=True, autoincrement=False))
+    study_uid: str = _uid("study_uid")
+    series_uid: str = _uid("series_uid")
+    sop_uid: str = _uid("sop_uid")
+    state: int = _small(
+        "state", comment="0 not there yet, 1 the receipt of the destination names it, 2 refused for good"
+    )
+    status: int = _number("status")
+    reason: str = _column("reason", Text(), "''")
+
+
+class JobRest(SQLModel, table=True):
+    """A destination that could not be reached, and until when nobody tries again."""
+
+    __tablename__ = "job_rest"
+
+    queue: str = Field(sa_column=Column("queue", _BYTES, primary_key=True))
+    destination: str = Field(sa_column=Column("destination", _BYTES, primary_key=True))
+    until: datetime = _column("until", DateTime(timezone=True))
+    failures: int = _number("failures", "1")
