@@ -49,6 +49,8 @@ class Behaviour:
     """Other content under a stored SOP Instance UID: `replace`, `keep`, `reject`; empty: the archive's setting."""
     store_out_of_resources: int = 0xA700
     """C-STORE status when the archive cannot store now; one of A700-A7FF."""
+    store_reasons: bool = True
+    """Say by A7xx, A9xx or Cxxx why a C-STORE failed; otherwise 0110, processing failure (PS3.7 Annex C)."""
     store_warnings: bool = True
     """Answer Bxxx to what was stored with a warning; otherwise 0000."""
     query_levels: tuple[str, ...] = LEVELS
@@ -99,13 +101,14 @@ _DIFFERENCES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         # the first proposed transfer syntax; FF01; hierarchical queries only.
         "dxserver": {"store_out_of_resources": 0xA765, "uncompressed_non_images": True, "relational_queries": False},
         # OnePacs Workstation 8 conformance statement: any address; the first explicit syntax, else the default; STORAGE
-        # overwrites and warns of nothing; FIND at study level, Cxxx for any failure, never FE00 or FF01; MOVE goes on
-        # after a cancel; as SCU one attempt, statuses ignored; PDUs of 116794 bytes.
+        # overwrites, warns of nothing and sends no A7xx, A9xx, Cxxx; FIND at study level, Cxxx for any failure, never
+        # FE00 or FF01; MOVE goes on after a cancel; as SCU one attempt, statuses ignored; PDUs of 116794 bytes.
         "onepacs": {
             "check_address": False,
             "transfer_syntax_choice": "first-explicit",
             "max_pdu": 116794,
             "duplicate_policy": "replace",
+            "store_reasons": False,
             "store_warnings": False,
             "query_levels": ("STUDY",),
             "pending_warning": False,

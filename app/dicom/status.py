@@ -37,6 +37,7 @@ class RetrieveStatus(IntEnum):
     CANNOT_PERFORM = 0xA702
     DESTINATION_UNKNOWN = 0xA801
     WITH_FAILURES = 0xB000
+    UNABLE_TO_PROCESS = 0xC002
 
 
 def is_warning(status: int) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from app.dicom.levels import Encoding
 from app.dicom.peer import Behaviour
-from app.dicom.status import STATUSES, Progress, RetrieveStatus, outcome_of
+from app.dicom.status import STATUSES, Outcome, Progress, RetrieveStatus, outcome_of
 from app.errors import FileroomError, Forbidden, IdentifierMismatch, Unavailable
 from dimse_bridge.archive_client.archive import Archive
 from dimse_bridge.association.association import Association, AssociationEnded, Message
@@ -24,6 +24,10 @@ from dimse_bridge.services.suboperations import Tally
 log = logging.getLogger("fileroom.bridge.retrieve")
 
 _FAILED_UIDS = 0x00080058
+_ALLOWED = frozenset(
+    STATUSES[outcome].dimse for outcome in (Outcome.IDENTIFIER_MISMATCH, Outcome.FORBIDDEN, Outcome.SOP_CLASS_REFUSED)
+)
+"""What a retrieve may be refused with besides those of `RetrieveStatus` (PS3.4 Tables C.4-2 and C.4-3)."""
 
 
 async def select(
@@ -64,6 +68,8 @@ async def refuse(association: Association, message: Message, error: FileroomErro
         more["offending_element"] = error.offending
     elif isinstance(error, Unavailable):
         status = RetrieveStatus.CANNOT_CALCULATE
+    elif status not in _ALLOWED:
+        status = RetrieveStatus.UNABLE_TO_PROCESS
     status = association.peer.behaviour.find_failure or status
     log.warning("nothing is retrieved: %s", error.detail, extra={"fields": {"status": f"{status:04X}"}})
     await association.send(message.context, response(message.command, status, comment=error.detail, **more))

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from types import MappingProxyType
 
 from app.dicom.octets import Piece
+from app.dicom.peer import Behaviour
 from app.dicom.status import STATUSES, Outcome, outcome_of
 from app.dicom.transfer_syntaxes import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
 from app.dicom.uid import is_uid
@@ -44,16 +45,26 @@ async def serve(association: Association, message: Message, archive: Archive) ->
     except FileroomError as error:
         await message.drain()
         status, comment = STATUSES[outcome_of(error)].dimse, error.detail
-    behaviour = association.peer.behaviour
-    if status in _OUT_OF_RESOURCES:
-        status = behaviour.store_out_of_resources
-    elif status in _WARNINGS and not behaviour.store_warnings:
-        status = _SUCCESS
+    status = _as_expected(status, association.peer.behaviour)
     if status == _SUCCESS:
         comment = ""
     else:
         log.warning("C-STORE: %s", comment or "stored with a warning", extra={"fields": {"status": f"{status:04X}"}})
     await association.send(message.context, response(message.command, status, comment=comment))
+
+
+def _as_expected(status: int, behaviour: Behaviour) -> int:
+    """The status as the peer is used to it. A failure stays one."""
+    if status in _WARNINGS:
+        return status if behaviour.store_warnings else _SUCCESS
+    if not behaviour.store_reasons and _is_reason(status):
+        return _FAULT
+    return behaviour.store_out_of_resources if status in _OUT_OF_RESOURCES else status
+
+
+def _is_reason(status: int) -> bool:
+    """Whether it is a failure of PS3.4 Table B.2-1: A7xx, A9xx or Cxxx."""
+    return status in _OUT_OF_RESOURCES or 0xA900 <= status < 0xB000 or 0xC000 <= status < 0xD000
 
 
 async def _store(association: Association, message: Message, archive: Archive) -> Receipt:
@@ -143,5 +154,4 @@ def _status(receipt: Receipt) -> int:
     known = _OF_REASON.get(reason)
     if known is not None and known not in _WARNINGS:
         return known
-    is_failure = reason in _OUT_OF_RESOURCES or 0xA900 <= reason < 0xB000 or 0xC000 <= reason < 0xD000
-    return reason if is_failure else _FAULT
+    return reason if _is_reason(reason) else _FAULT

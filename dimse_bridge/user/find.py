@@ -42,8 +42,9 @@ async def find(
             match = read_identifier(await message.data_set(_LIMITS.part), context.transfer_syntax, _LIMITS)
             if _is_of(match, modalities):
                 yield match
-        if status != Progress.DONE:
-            raise OperationFailed(message.command)
+    is_ignored = status == Progress.CANCELLED and remote.behaviour.ignore_statuses
+    if status != Progress.DONE and not is_ignored:
+        raise OperationFailed(message.command)
 
 
 def _is_of(match: Identifier, modalities: set[str]) -> bool:
