@@ -42,6 +42,7 @@ class Remote:
             contexts=contexts,
             tls=self.tls,
             timeouts=self.timeouts,
+            max_length=self.behaviour.max_pdu,
             peer=Peer(self.ae_title, self.host, self.port, behaviour=self.behaviour),
         )
 
