@@ -221,6 +221,24 @@ def test_every_operation_works_in_its_syntax(bridge_process: RunningBridge, dest
     TRIED[row.service.split(" ")[0]](Site(bridge_process, destination, row))
 
 
+def test_a_duplicate_overwrites_as_the_product_does(
+    bridge_process: RunningBridge, client: httpx.Client, archive: RunningArchive, destination: Destination
+) -> None:
+    """OnePacs overwrites; another peer may have a policy of its own."""
+    assert httpx.put(f"{archive.url}/peers/STRICT", json={"behaviour": {"duplicate_policy": "reject"}}).is_success
+    time.sleep(BELIEVED)
+    context = [build_context(CT, EXPLICIT_LE)]
+    kept = None
+    for peer, comment, status in (("onepacs", "one", 0), ("onepacs", "two", 0), ("strict", "three", 0xC111)):
+        ds = make(f"{STUDY}.90", 1, ImageComments=comment)
+        with calling(bridge_process, peer, context) as association:
+            assert association.send_c_store(ds).Status == status
+        kept = ds if status == SUCCESS else kept
+        assert kept is not None
+        assert read_back(client, ds).endswith(sent_of(encode(kept)).data_set)
+    httpx.delete(f"{archive.url}/peers/STRICT")
+
+
 def test_no_row_is_forgotten() -> None:
     """Each is tried here or as user, or waits for its service by name, or is about files."""
     syntaxes = rows("transfer_syntaxes.csv")
