@@ -23,7 +23,7 @@ LEVELS = ("PATIENT", "STUDY", "SERIES", "IMAGE")
 _AE_TITLE = re.compile(r"[\x20-\x5b\x5d-\x7e]{1,16}", re.ASCII)
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})(?:\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_MOST = 64
+_MOST, _MOST_UIDS = 64, 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,8 @@ class Behaviour:
     `first-explicit`, else the default one."""
     transfer_syntaxes: tuple[str, ...] = ()
     """Only these are accepted from and sent to the peer, beside Implicit VR Little Endian; empty: all."""
+    sop_classes: tuple[str, ...] = ()
+    """Only these storage classes are accepted from and sent to the peer; empty: all."""
     uncompressed_non_images: bool = False
     """Classes that are no images in Implicit and Explicit VR Little Endian only, in both directions."""
     max_pdu: int = 0
@@ -74,6 +76,10 @@ class Behaviour:
     ignore_statuses: bool = False
     """Count an instance as sent whatever the peer answered."""
 
+    def knows(self, storage_class: str) -> bool:
+        """Whether instances of this class are exchanged with the peer."""
+        return not self.sop_classes or storage_class in self.sop_classes
+
 
 _CHOICES = MappingProxyType(
     {
@@ -89,6 +95,7 @@ _RANGES = MappingProxyType(
         "attempts": (1, 100),
     }
 )
+_UIDS = frozenset({"transfer_syntaxes", "sop_classes"})
 _OR_ZERO = frozenset({"max_pdu", "find_failure"})
 
 _DIFFERENCES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -234,9 +241,9 @@ def _text(member: str, value: object) -> str:
     return value
 
 
-def _texts(member: str, value: object) -> list[str]:
-    if not isinstance(value, list | tuple) or len(value) > _MOST:
-        raise _wrong(member, f"a list of at most {_MOST} strings is needed")
+def _texts(member: str, value: object, most: int = _MOST) -> list[str]:
+    if not isinstance(value, list | tuple) or len(value) > most:
+        raise _wrong(member, f"a list of at most {most} strings is needed")
     return [_text(member, one) for one in value]
 
 
@@ -314,8 +321,8 @@ def _behaviour(member: str, value: object) -> Behaviour:
 def _behaviour_value(member: str, name: str, value: object) -> Any:
     if name == "query_levels":
         return _of(member, value, LEVELS)
-    if name == "transfer_syntaxes":
-        uids = _texts(member, value)
+    if name in _UIDS:
+        uids = _texts(member, value, _MOST_UIDS)
         if not all(map(is_uid, uids)):
             raise _wrong(member, "UIDs are needed")
         return tuple(dict.fromkeys(uids))

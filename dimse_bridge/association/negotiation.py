@@ -179,7 +179,7 @@ def send_length(announced: int, ours: int) -> int:
 def _judge(proposed: ProposedContext, asked: tuple[bool, bool] | None, peer: Peer) -> Context | int:
     uid = proposed.abstract_syntax
     right = RIGHTS.get(uid)
-    if right is None and not (is_uid(uid) and is_storage(uid)):
+    if right is None and not (is_uid(uid) and is_storage(uid) and peer.behaviour.knows(uid)):
         return ABSTRACT_SYNTAX_NOT_SUPPORTED
     they_send, they_take = asked if asked is not None else (True, False)
     if right is not None:

@@ -114,7 +114,7 @@ class _Move:
         ended: AssociationEnded | None = None
         contexts = propose(self._wanted, allowed_by(self._peer.behaviour))
         if not contexts:
-            raise _Lost("the archive does not tell the SOP classes")
+            raise _Lost("destination: no SOP class can be proposed")
         try:
             connection = self._destinations.connect(self._peer, self._association.called, contexts)
             async with connection as destination:

@@ -29,11 +29,11 @@ Allowed = Callable[[str, str], bool]
 def allowed_by(behaviour: Behaviour) -> Allowed | None:
     """What the behaviour towards a peer allows; None when that is everything."""
     syntaxes, plain = behaviour.transfer_syntaxes, behaviour.uncompressed_non_images
-    if not syntaxes and not plain:
+    if not syntaxes and not plain and not behaviour.sop_classes:
         return None
 
     def allowed(sop_class: str, syntax: str) -> bool:
-        if syntaxes and syntax not in (*syntaxes, IMPLICIT_LE):
+        if not behaviour.knows(sop_class) or (syntaxes and syntax not in (*syntaxes, IMPLICIT_LE)):
             return False
         return not plain or syntax in (IMPLICIT_LE, EXPLICIT_LE) or not is_non_image(sop_class)
 
@@ -49,9 +49,9 @@ class Way(NamedTuple):
 
 def propose(wanted: Iterable[Wanted], allowed: Allowed | None = None) -> list[Proposed]:
     """For each class of `wanted`, and only for those: a context for each transfer syntax, and one with all of them, to
-    see what the peer prefers; fewer when an association cannot hold so many. `allowed` restricts the transfer
+    see what the peer prefers; fewer when an association cannot hold so many. `allowed` restricts classes and transfer
     syntaxes."""
-    stored = _stored(wanted)
+    stored = {one: kinds for one, kinds in _stored(wanted).items() if allowed is None or allowed(one, IMPLICIT_LE)}
     for natives in (UNCOMPRESSED, UNCOMPRESSED[:2], ()):
         plans = {one: _restricted(one, [*kinds, *natives], allowed) for one, kinds in stored.items()}
         if sum(len(kinds) + 1 for kinds in plans.values()) <= MOST_CONTEXTS:

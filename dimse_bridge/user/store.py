@@ -157,6 +157,10 @@ def _batches(files: list[FileInstance]) -> Iterator[list[FileInstance]]:
 
 async def _send(remote: Remote, files: list[FileInstance]) -> AsyncGenerator[Sent, None]:
     contexts = propose([file.wanted for file in files], allowed_by(remote.behaviour))
+    if not contexts:
+        for file in files:
+            yield Sent(file.path, file.length, None, NO_CONTEXT)
+        return
     async with remote.connect(contexts) as association:
         sender = Sender(association, remote.behaviour)
         for file in files:

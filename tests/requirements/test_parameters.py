@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,18 +19,24 @@ from dimse_bridge.association.abstract_syntaxes import is_storage
 from dimse_bridge.association.negotiation import transfer_syntaxes
 from dimse_bridge.listening import bind
 from dimse_bridge.reception import timeouts
+from dimse_bridge.services.selection import Wanted
+from dimse_bridge.services.storage_contexts import allowed_by, propose
+from dimse_bridge.services.suboperations import NO_CONTEXT
 from dimse_bridge.settings import Settings
+from dimse_bridge.user.remote import Remote
+from dimse_bridge.user.store import store
 from tests.dimse.admission.test_admission import (
     CALLED_UNKNOWN,
     CALLING_UNKNOWN,
     CT,
+    SR,
     VERIFICATION,
     Registry,
     ask,
     listening,
     registry,
 )
-from tests.requirements.instances import rows
+from tests.requirements.instances import encode, make, rows
 from tests.support.archive import RunningArchive
 
 __all__ = ["registry"]
@@ -157,9 +165,23 @@ async def pdus(site: Site) -> None:
 
 
 async def classes(site: Site) -> None:
+    """All, or those that are named: taken, and sent."""
     assert all(
         is_storage(row["uid"].replace("*", "999.1")) for row in rows("sop_classes.csv") if "5.1.4.1.1." in row["uid"]
     )
+    site.peers.put("SOME", behaviour={"sop_classes": [CT]})
+    async with listening(archive_url=site.archive.root) as (port,):
+        contexts = [(uid, [IMPLICIT_LE]) for uid in (VERIFICATION, CT, SR)]
+        answer = await ask(port, "SOME", contexts=contexts)
+        assert (set(answer.contexts), answer.results) == ({VERIFICATION, CT}, {SR: 3})
+    some = Peer.from_json("SOME", {"behaviour": {"sop_classes": [CT]}}).behaviour
+    wanted = [Wanted("1", "2", str(at), uid, (IMPLICIT_LE,)) for at, uid in enumerate((CT, SR))]
+    assert {one.abstract_syntax for one in propose(wanted, allowed_by(some))} == {CT}
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(encode(make("7440", 1, SR)))
+        file.flush()
+        sent = [one async for one in store(Remote("NOBODY", "127.0.0.1", 1, behaviour=some), [Path(file.name)])]
+        assert [(one.status, one.reason) for one in sent] == [(None, NO_CONTEXT)]
 
 
 async def syntaxes(site: Site) -> None:
