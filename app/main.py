@@ -14,9 +14,10 @@ from starlette.types import ASGIApp
 from app.archive.context import Context
 from app.archive.derived_cache import DerivedCache
 from app.archive.store import Storekeeper
+from app.archive.worklist_rules import WorklistRules
 from app.blobs.local import LocalBlobStore
 from app.catalog.engine import Catalog
-from app.dicomweb import capabilities, delete, faults, peers, qido, stow, wado, wado_uri
+from app.dicomweb import capabilities, delete, faults, peers, qido, stow, wado, wado_uri, worklist
 from app.dicomweb.cors import Cors
 from app.dicomweb.description import Described
 from app.dicomweb.front_door import FrontDoor
@@ -44,6 +45,14 @@ def make_context(settings: Settings, database_url: str) -> Context:
     return Context(
         catalog=Catalog(database_url, statement_seconds=settings.statement_seconds),
         blobs=LocalBlobStore(settings.blobs_folder),
+        worklist=WorklistRules(
+            settings.worklist_started_minutes,
+            settings.worklist_done_minutes,
+            settings.worklist_images_minutes,
+            settings.worklist_keep_days,
+            settings.worklist_time_without_date,
+            settings.worklist_times_over_days,
+        ),
         duplicate_policy=settings.duplicate_policy,
         lenient_matching=settings.lenient_matching,
         query_limit=settings.query_limit,
@@ -84,7 +93,7 @@ def create_app(
     app.add_exception_handler(FileroomError, faults.answer_fault)
     app.add_exception_handler(HTTPException, faults.answer_router)
     app.add_exception_handler(Exception, faults.answer_fault)
-    routers = [module.router for module in (stow, qido, wado, delete)]
+    routers = [module.router for module in (stow, qido, wado, delete, worklist)]
     for router in (*routers, capabilities.router(routers)):
         app.include_router(router, prefix=DICOMWEB_ROOT)
     app.include_router(peers.router)

@@ -83,6 +83,43 @@ class Settings(BaseSettings):
     viewer: str = Field(
         default="", description="Folder of a viewer that `make viewer` made; empty: the installed one; `none`"
     )
+    worklist_started_minutes: float = Field(
+        default=-1, description="Minutes after which a worklist item is hidden whose step an MPPS began; -1: never"
+    )
+    worklist_done_minutes: float = Field(
+        default=0,
+        description="Minutes after which one is hidden whose step an MPPS completed or discontinued; -1: never",
+    )
+    worklist_images_minutes: float = Field(
+        default=60, description="Minutes after the first images of its step after which one is hidden; -1: never"
+    )
+    worklist_seconds: float = Field(
+        default=30, gt=0, description="Seconds between two looks for worklist items that have images"
+    )
+    worklist_keep_days: float = Field(
+        default=30, ge=0, description="Days for which hidden worklist items, and HL7 messages, are kept"
+    )
+    worklist_time_without_date: Literal["any", "today"] = Field(
+        default="any", description="What a worklist query with a range of times and no date is about"
+    )
+    worklist_times_over_days: Literal["moments", "each-day", "ignored"] = Field(
+        default="moments", description="What a range of times means with dates of several days in a worklist query"
+    )
+    hl7_host: str = Field(default="127.0.0.1", description="Address that the HL7 feed of the worklist listens on")
+    hl7_port: int = Field(default=0, ge=0, le=65535, description="Its port (MLLP), such as 2575; 0: there is no feed")
+    hl7_plain: Literal["loopback", "anywhere"] = Field(
+        default="loopback", description="Where the HL7 feed may listen; `anywhere` must be said in words"
+    )
+    hl7_addresses: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Addresses or networks that may send HL7 messages; empty: any"
+    )
+    hl7_max_kib: int = Field(default=1024, ge=1, le=65536, description="Longest HL7 message, KiB")
+    hl7_character_set: str = Field(
+        default="UNICODE UTF-8", description="Character set of HL7 messages that name none in MSH-18"
+    )
+    hl7_station_field: str = Field(
+        default="OBR-21", description="Field of ORM^O01 with the AE title of the station; OMI^O23 has IPC-9"
+    )
     site_key: str = Field(
         default="", description="Key of the hash that hides UIDs in logs; empty: made once, in `data`"
     )
@@ -111,7 +148,7 @@ class Settings(BaseSettings):
             raise ValueError(f"{CONFIG_VARIABLE}: there is no file {config}")
         return (init_settings, env_settings, _File(settings_cls, Path(config)))
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "hl7_addresses", "remote_bridges", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """A list in one environment variable is written with commas."""

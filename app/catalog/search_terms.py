@@ -31,7 +31,9 @@ from app.dicom.matching import (
 from app.errors import BadRequest
 
 _ALIAS = MappingProxyType({"PATIENT": "s", "STUDY": "s", "SERIES": "e", "IMAGE": "i"})
-_TIMES = MappingProxyType({"study_date": "s.study_time", "step_start_date": "e.step_start_time"})
+_TIMES = MappingProxyType(
+    {"study_date": "s.study_time", "step_start_date": "e.step_start_time", "step_date": "s.step_time"}
+)
 _UNIQUE = frozenset({"uid", "patient_id", "accession_number", "study_date"})
 _INTEGER_BOUND = 2**63
 _ONLINE = "ONLINE"

@@ -34,7 +34,8 @@ class Attribute:
         return f"{self.tag:08X}"
 
 
-def _row(keyword: str, level: Level, matching: Matching, column: str = "", default: bool = True) -> Attribute:
+def of_keyword(keyword: str, level: Level, matching: Matching, column: str = "", default: bool = True) -> Attribute:
+    """A row, with what the data dictionary says of the attribute."""
     tag = tag_for_keyword(keyword)
     if tag is None:
         raise ValueError(f"{keyword} is not in the data dictionary")
@@ -42,42 +43,42 @@ def _row(keyword: str, level: Level, matching: Matching, column: str = "", defau
 
 
 TABLE: tuple[Attribute, ...] = (
-    _row("SpecificCharacterSet", "STUDY", "text"),
-    _row("StudyDate", "STUDY", "date", "study_date"),
-    _row("StudyTime", "STUDY", "time", "study_time"),
-    _row("AccessionNumber", "STUDY", "text", "accession_number"),
-    _row("InstanceAvailability", "STUDY", "computed"),
-    _row("ModalitiesInStudy", "STUDY", "set", "modalities"),
-    _row("SOPClassesInStudy", "STUDY", "set", "sop_classes"),
-    _row("ReferringPhysicianName", "STUDY", "name", "referring_physician_name"),
-    _row("TimezoneOffsetFromUTC", "STUDY", "text"),
-    _row("StudyDescription", "STUDY", "text", "study_description"),
-    _row("RetrieveURL", "STUDY", "computed"),
-    _row("PatientName", "PATIENT", "name", "patient_name"),
-    _row("PatientID", "PATIENT", "text", "patient_id"),
-    _row("IssuerOfPatientID", "PATIENT", "text", "issuer_of_patient_id"),
-    _row("PatientBirthDate", "PATIENT", "date", "patient_birth_date"),
-    _row("PatientSex", "PATIENT", "text", "patient_sex"),
-    _row("StudyInstanceUID", "STUDY", "uid", "uid"),
-    _row("StudyID", "STUDY", "text", "study_id_text"),
-    _row("NumberOfStudyRelatedSeries", "STUDY", "integer", "series_count"),
-    _row("NumberOfStudyRelatedInstances", "STUDY", "integer", "instance_count"),
-    _row("Modality", "SERIES", "text", "modality"),
-    _row("SeriesDescription", "SERIES", "text", "series_description"),
-    _row("SeriesInstanceUID", "SERIES", "uid", "uid"),
-    _row("SeriesNumber", "SERIES", "integer", "series_number"),
-    _row("NumberOfSeriesRelatedInstances", "SERIES", "integer", "instance_count"),
-    _row("PerformedProcedureStepStartDate", "SERIES", "date", "step_start_date"),
-    _row("PerformedProcedureStepStartTime", "SERIES", "time", "step_start_time"),
-    _row("RequestAttributesSequence", "SERIES", "text"),
-    _row("SOPClassUID", "IMAGE", "uid", "sop_class"),
-    _row("SOPInstanceUID", "IMAGE", "uid", "uid"),
-    _row("AvailableTransferSyntaxUID", "IMAGE", "uid", "transfer_syntax"),
-    _row("InstanceNumber", "IMAGE", "integer", "instance_number"),
-    _row("Rows", "IMAGE", "integer"),
-    _row("Columns", "IMAGE", "integer"),
-    _row("BitsAllocated", "IMAGE", "integer"),
-    _row("NumberOfFrames", "IMAGE", "integer"),
+    of_keyword("SpecificCharacterSet", "STUDY", "text"),
+    of_keyword("StudyDate", "STUDY", "date", "study_date"),
+    of_keyword("StudyTime", "STUDY", "time", "study_time"),
+    of_keyword("AccessionNumber", "STUDY", "text", "accession_number"),
+    of_keyword("InstanceAvailability", "STUDY", "computed"),
+    of_keyword("ModalitiesInStudy", "STUDY", "set", "modalities"),
+    of_keyword("SOPClassesInStudy", "STUDY", "set", "sop_classes"),
+    of_keyword("ReferringPhysicianName", "STUDY", "name", "referring_physician_name"),
+    of_keyword("TimezoneOffsetFromUTC", "STUDY", "text"),
+    of_keyword("StudyDescription", "STUDY", "text", "study_description"),
+    of_keyword("RetrieveURL", "STUDY", "computed"),
+    of_keyword("PatientName", "PATIENT", "name", "patient_name"),
+    of_keyword("PatientID", "PATIENT", "text", "patient_id"),
+    of_keyword("IssuerOfPatientID", "PATIENT", "text", "issuer_of_patient_id"),
+    of_keyword("PatientBirthDate", "PATIENT", "date", "patient_birth_date"),
+    of_keyword("PatientSex", "PATIENT", "text", "patient_sex"),
+    of_keyword("StudyInstanceUID", "STUDY", "uid", "uid"),
+    of_keyword("StudyID", "STUDY", "text", "study_id_text"),
+    of_keyword("NumberOfStudyRelatedSeries", "STUDY", "integer", "series_count"),
+    of_keyword("NumberOfStudyRelatedInstances", "STUDY", "integer", "instance_count"),
+    of_keyword("Modality", "SERIES", "text", "modality"),
+    of_keyword("SeriesDescription", "SERIES", "text", "series_description"),
+    of_keyword("SeriesInstanceUID", "SERIES", "uid", "uid"),
+    of_keyword("SeriesNumber", "SERIES", "integer", "series_number"),
+    of_keyword("NumberOfSeriesRelatedInstances", "SERIES", "integer", "instance_count"),
+    of_keyword("PerformedProcedureStepStartDate", "SERIES", "date", "step_start_date"),
+    of_keyword("PerformedProcedureStepStartTime", "SERIES", "time", "step_start_time"),
+    of_keyword("RequestAttributesSequence", "SERIES", "text"),
+    of_keyword("SOPClassUID", "IMAGE", "uid", "sop_class"),
+    of_keyword("SOPInstanceUID", "IMAGE", "uid", "uid"),
+    of_keyword("AvailableTransferSyntaxUID", "IMAGE", "uid", "transfer_syntax"),
+    of_keyword("InstanceNumber", "IMAGE", "integer", "instance_number"),
+    of_keyword("Rows", "IMAGE", "integer"),
+    of_keyword("Columns", "IMAGE", "integer"),
+    of_keyword("BitsAllocated", "IMAGE", "integer"),
+    of_keyword("NumberOfFrames", "IMAGE", "integer"),
 )
 BY_TAG = MappingProxyType({row.tag: row for row in TABLE})
 

@@ -71,6 +71,17 @@ class Behaviour:
     """C-CANCEL of a C-MOVE answers FE00 while its sub-operations go on."""
     retrieve_failures: bool = True
     """A C-GET or C-MOVE whose sub-operations failed ends with B000 or A702; otherwise with 0000."""
+    worklist_stations: str = "all"
+    """Worklist items that it sees: `all` that it asks for, `own`: those scheduled for its AE title, or `own-or-none`:
+    also those that name no station."""
+    worklist_time_without_date: str = ""
+    """A worklist query with a range of times and no date is about `any` day or `today`; empty: the archive's
+    setting."""
+    worklist_times_over_days: str = ""
+    """A range of times with dates of several days is one of `moments` from the first day's to the last day's, one for
+    `each-day`, or `ignored`; empty: the archive's setting."""
+    retrieve_with: str = "move"
+    """How we retrieve from the peer: by C-MOVE to us (`move`), for which it must know our address, or by C-GET (`get`)."""
     attempts: int = 3
     """How often we send an instance to the peer while it answers that it cannot store now."""
     ignore_statuses: bool = False
@@ -85,6 +96,10 @@ _CHOICES = MappingProxyType(
     {
         "transfer_syntax_choice": ("first-proposed", "first-explicit"),
         "duplicate_policy": ("", "replace", "keep", "reject"),
+        "retrieve_with": ("move", "get"),
+        "worklist_stations": ("all", "own", "own-or-none"),
+        "worklist_time_without_date": ("", "any", "today"),
+        "worklist_times_over_days": ("", "moments", "each-day", "ignored"),
     }
 )
 _RANGES = MappingProxyType(
@@ -105,8 +120,15 @@ _DIFFERENCES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         # keys as C-FIND.
         "xpacs": {"retrieve_by_keys": True},
         # Medasys DxServer 7 conformance statement: A765 with an Error Comment; table 7 and 11, non-image classes;
-        # the first proposed transfer syntax; FF01; hierarchical queries only.
-        "dxserver": {"store_out_of_resources": 0xA765, "uncompressed_non_images": True, "relational_queries": False},
+        # the first proposed transfer syntax; FF01; hierarchical queries only; DxBroker: the constraints of worklist
+        # searches.
+        "dxserver": {
+            "store_out_of_resources": 0xA765,
+            "uncompressed_non_images": True,
+            "relational_queries": False,
+            "worklist_time_without_date": "today",
+            "worklist_times_over_days": "ignored",
+        },
         # OnePacs Workstation 8 conformance statement: any address; the first explicit syntax, else the default; STORAGE
         # overwrites, warns of nothing and sends no A7xx, A9xx, Cxxx; FIND at study level, Cxxx for any failure, never
         # FE00 or FF01; MOVE goes on after a cancel; as SCU one attempt, statuses ignored; PDUs of 116794 bytes.

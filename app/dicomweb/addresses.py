@@ -13,7 +13,7 @@ from fastapi import Request
 
 _HOST = re.compile(r"(?:[0-9A-Za-z._~\-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?", re.ASCII)
 _PREFIX = re.compile(r"(?:/[0-9A-Za-z._~!$&'()*+,;=:@%\-]+)*", re.ASCII)
-_RESOURCES = ("/studies", "/series", "/instances", "/patients")
+_RESOURCES = ("/studies", "/series", "/instances", "/patients", "/modality-scheduled-procedure-steps")
 _PLAIN_PORT = {"http": ":80", "https": ":443"}
 
 

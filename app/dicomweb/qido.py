@@ -1,7 +1,6 @@
 """Search, QIDO-RS (PS3.18 10.6): six resources, and `/patients`, which is ours.
 
-No result is 204 (PS3.18 8.3.4.4.1). When there are more results, `Warning: 299` says so (8.3.4.4), and the cursor in
-`Link` begins the next page; `count=true` (ours) adds `X-Total-Count`. JSON has one result on each line."""
+What the answers have in common with those of other searches is in `app.dicomweb.search_answer`."""
 
 from __future__ import annotations
 
@@ -11,24 +10,21 @@ from urllib.parse import parse_qsl
 
 from fastapi import Request, Response
 
-from app.archive.search import Answer, Search
+from app.archive.search import Search
 from app.dicom import media_types as media
 from app.dicom.attributes import TABLE, Level
 from app.dicom.query import Query, read_query
 from app.dicom.uid import is_uid
-from app.dicom.xml_model import to_xml
 from app.dicomweb import addresses, negotiate
-from app.dicomweb import multipart_writer as parts
 from app.dicomweb.negotiate import Offer
-from app.dicomweb.responses import Headers, Whole
 from app.dicomweb.routes import router as make_router
+from app.dicomweb.search_answer import next_page, respond
 from app.errors import NotFound
 
 router = make_router(tags=["Search"])
 
 _OFFERS = (Offer(False, media.DICOM_JSON), Offer(False, media.JSON), Offer(True, media.DICOM_XML))
 _DEPTH: dict[Level, int] = {"PATIENT": 0, "STUDY": 1, "SERIES": 2, "IMAGE": 3}
-_MORE = "There are additional results that can be requested"
 
 
 async def _search(request: Request, level: Level) -> Response:
@@ -46,7 +42,8 @@ async def _search(request: Request, level: Level) -> Response:
     query = read_query(level, pairs, study=study, series=series, limits=state.context.limits)
     root = addresses.root(request)
     answer = await _deed(state).answer(query, root)
-    return _respond(query, answer, offer, root, raw)
+    following = _next_page(query, root, raw, answer.cursor) if answer.cursor else ""
+    return respond(answer, offer, following=following, ignored=query.ignored)
 
 
 def _deed(state: Any) -> Search:
@@ -56,49 +53,13 @@ def _deed(state: Any) -> Search:
     return search
 
 
-def _respond(query: Query, answer: Answer, offer: Offer, root: str, raw: str) -> Response:
-    headers: Headers = {"vary": "Accept", "cache-control": "private, no-cache"}
-    if query.ignored:
-        _warn(headers, "parameters that are not supported were ignored: " + ", ".join(query.ignored))
-    if answer.cursor:
-        _warn(headers, _MORE)
-        headers["link"] = f'<{_next_page(query, root, raw, answer.cursor)}>; rel="next"'
-    if answer.total is not None:
-        headers["x-total-count"] = str(answer.total)
-    if not answer.results:
-        return Whole((), headers, 204)
-    if offer.multipart:
-        return _xml(answer, headers)
-    headers["content-type"] = offer.media_type
-    return Whole((b"[\n" + b",\n".join(answer.results) + b"\n]",), headers)
-
-
-def _warn(headers: Headers, text: str) -> None:
-    warning = f'299 fileroom: "{text}"'
-    headers["warning"] = f"{headers['warning']}, {warning}" if "warning" in headers else warning
-
-
 def _next_page(query: Query, root: str, raw: str, cursor: str) -> str:
     path = {"PATIENT": "/patients", "STUDY": "/studies", "SERIES": "/series", "IMAGE": "/instances"}[query.level]
     if query.series:
         path = f"/series/{query.series}{path}"
     if query.study:
         path = f"/studies/{query.study}{path}"
-    kept = [pair for pair in raw.split("&") if pair and not pair.startswith(("cursor=", "offset="))]
-    kept.append(f"cursor={cursor}")
-    # A header holds neither of these; whatever else is in a query string is encoded already.
-    return f"{root}{path}?{'&'.join(kept)}".replace(">", "%3E").replace("<", "%3C")
-
-
-def _xml(answer: Answer, headers: Headers) -> Response:
-    documents = [to_xml(result) for result in answer.results]
-    boundary = parts.boundary_of([document.decode() for document in documents])
-    headers["content-type"] = parts.content_type(boundary, media.DICOM_XML)
-    pieces: list[bytes] = []
-    for at, document in enumerate(documents):
-        pieces += (parts.part_head(boundary, media.DICOM_XML, first=not at), document)
-    pieces.append(parts.closing(boundary))
-    return Whole((b"".join(pieces),), headers)
+    return next_page(root + path, raw, cursor)
 
 
 # -- the OpenAPI document

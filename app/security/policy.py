@@ -47,6 +47,11 @@ RULES = (
     # ours
     _rule("DELETE", rf"/dicom-web/studies/[^/]+{_STUDY_LEVELS}", "delete"),
     _rule("POST", r"/dicom-web/deletions/[^/]+/undo", "delete"),
+    _rule("POST", r"/dicom-web/modality-scheduled-procedure-steps", "write"),
+    _rule("PUT DELETE", r"/dicom-web/modality-scheduled-procedure-steps/[^/]+", "write"),
+    _rule("POST", r"/peers/.+/echo", "read"),
+    _rule("GET", r"/peers/.+/studies(?:/[^/]+/series(?:/[^/]+/instances)?)?", "read"),
+    _rule("POST", r"/peers/.+/retrieve", "write"),
     _rule("GET HEAD", r"/peers(?:/.+)?", "admin", bridge=True),
     _rule("PUT DELETE", r"/peers/.+", "admin"),
     # about the archive, never about its content
@@ -63,6 +68,7 @@ PEER_RULES = (
     # C-GET and C-MOVE expand their identifiers by searches
     (frozenset({"GET"}), re.compile(rf"/dicom-web/(?:{_LEVELS}|{_BELOW})"), frozenset({"find", "get", "move"})),
     (frozenset({"GET"}), re.compile(r"/dicom-web/studies/.+"), frozenset({"get", "move"})),
+    (frozenset({"GET"}), re.compile(r"/dicom-web/modality-scheduled-procedure-steps"), frozenset({"worklist"})),
 )
 """What a bridge may ask for on behalf of a peer; what no row names is denied."""
 
