@@ -9,8 +9,10 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
+    Double,
     ForeignKey,
     Identity,
     Index,
@@ -69,6 +71,12 @@ def _moment(name: str) -> Any:
 
 def _maybe(name: str, kind: TypeEngine[Any]) -> Any:
     return Field(default=None, sa_column=Column(name, kind, nullable=True))
+
+
+def _when(name: str, comment: str) -> Any:
+    """A moment that need not be."""
+    column = Column(name, DateTime(timezone=True), nullable=True, comment=comment)
+    return Field(default=None, sa_column=column)
 
 
 class Study(SQLModel, table=True):
@@ -354,6 +362,97 @@ class HL7Message(SQLModel, table=True):
     acknowledged: str = _column("acknowledged", Text(), "''", comment="AA, AE or AR; empty while it is under way")
     reason: str = _column("reason", Text(), "''")
     replayed_at: datetime | None = _maybe("replayed_at", DateTime(timezone=True))
+
+
+class PerformedStep(SQLModel, table=True):
+    """A modality performed procedure step (PS3.4 F.7)."""
+
+    __tablename__ = "performed_step"
+    __table_args__ = (
+        Index("performed_step_studies", "study_uids", postgresql_using="gin"),
+        Index("performed_step_look", "look_at", postgresql_where=text("look_at IS NOT NULL")),
+    )
+
+    uid: str = Field(sa_column=Column("uid", _BYTES, primary_key=True))
+    state: int = _small("state", comment="0 in progress, 1 completed, 2 discontinued")
+    wrong_entry: bool = _column(
+        "wrong_entry",
+        Boolean(),
+        "false",
+        comment="discontinued for DCM 110514: its images are hidden, whenever they come",
+    )
+    json_object: bytes = _bytes("json", None, comment="all its attributes as one DICOM JSON object")
+    study_uids: list[str] = _column("study_uids", ARRAY(_BYTES), "'{}'")
+    series_uids: list[str] = _column("series_uids", ARRAY(_BYTES), "'{}'")
+    sop_uids: list[str] = _column(
+        "sop_uids", ARRAY(_BYTES), "'{}'", comment="the instances that it references; series_uids are their series"
+    )
+    missing: int = _number("missing")
+    look_at: datetime | None = _when("look_at", "when its instances are looked for next; null: never")
+    ended_at: datetime | None = _maybe("ended_at", DateTime(timezone=True))
+    complete_at: datetime | None = _when("complete_at", "when all its instances were seen to be there")
+    created_at: datetime = _moment("created_at")
+    updated_at: datetime = _moment("updated_at")
+
+
+class RefusedInstance(SQLModel, table=True):
+    """An instance that is hidden as soon as it is stored."""
+
+    __tablename__ = "refused_instance"
+    __table_args__ = (Index("refused_instance_step", "step_uid"),)
+
+    sop_uid: str = Field(sa_column=Column("sop_uid", _BYTES, primary_key=True))
+    series_uid: str = Field(sa_column=Column("series_uid", _BYTES, primary_key=True))
+    step_uid: str = Field(sa_column=Column("step_uid", _BYTES, primary_key=True))
+    undo_hours: float = _column("undo_hours", Double())
+
+
+class HiddenArrival(SQLModel, table=True):
+    """A version that was hidden while it was stored, until the journal says so too."""
+
+    __tablename__ = "hidden_arrival"
+
+    instance_id: int = Field(sa_column=Column("instance_id", BigInteger, primary_key=True, autoincrement=False))
+
+
+class Commitment(SQLModel, table=True):
+    """A storage commitment request, its result and who is told."""
+
+    __tablename__ = "commitment"
+    __table_args__ = (
+        Index("commitment_look", "look_at", postgresql_where=text("look_at IS NOT NULL")),
+        Index("commitment_report", "report_at", postgresql_where=text("report_at IS NOT NULL")),
+    )
+
+    uid: str = Field(sa_column=Column("uid", _BYTES, primary_key=True))
+    requester: str = _text("requester", "AE title of the peer that asked; empty: asked by HTTP")
+    called: str = _text("called")
+    sop_classes: list[str] = _column("sop_classes", ARRAY(_BYTES))
+    sop_uids: list[str] = _column("sop_uids", ARRAY(_BYTES))
+    places: list[str] = _column(
+        "places",
+        ARRAY(_BYTES),
+        "'{}'",
+        comment="study UID/series UID of each instance, when it was referenced by study",
+    )
+    result: bytes | None = Field(
+        default=None,
+        sa_column=Column(
+            "result", LargeBinary(), nullable=True, comment="DICOM JSON (PS3.18 J.2); null while it is worked on"
+        ),
+    )
+    look_at: datetime | None = _when("look_at", "when the instances are looked for next; null: done")
+    until: datetime = _column(
+        "until", DateTime(timezone=True), comment="when instances that have not come are given up"
+    )
+    report_at: datetime | None = _when("report_at", "when the peer is told next; null: nobody is to be told any more")
+    reported_at: datetime | None = _maybe("reported_at", DateTime(timezone=True))
+    tries: int = _number("tries")
+    reason: str = _column("reason", Text(), "''")
+    lease: str = _text("lease")
+    leased_until: datetime | None = _maybe("leased_until", DateTime(timezone=True))
+    created_at: datetime = _moment("created_at")
+    done_at: datetime | None = _maybe("done_at", DateTime(timezone=True))
 
 
 class Destination(SQLModel, table=True):

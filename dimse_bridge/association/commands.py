@@ -266,3 +266,48 @@ def move_rq(message_id: int, sop_class: str, destination: str, *, priority: int 
 def cancel_rq(message_id_responded: int) -> bytes:
     """C-CANCEL-RQ for the request with that Message ID (PS3.7 9.3.2.3)."""
     return encode_command(Command(C_CANCEL_RQ, message_id_responded=message_id_responded))
+
+
+def create_rq(message_id: int, sop_class: str, sop_instance: str | None = None, *, has_data_set: bool = True) -> bytes:
+    """N-CREATE-RQ (PS3.7 10.3.5.1); without an instance the provider gives it a UID."""
+    command = Command(N_CREATE_RQ, message_id, affected_sop_class=sop_class, affected_sop_instance=sop_instance)
+    return _with_data_set(command, has_data_set)
+
+
+def set_rq(message_id: int, sop_class: str, sop_instance: str) -> bytes:
+    """N-SET-RQ (PS3.7 10.3.3.1)."""
+    return _with_data_set(_requested(N_SET_RQ, message_id, sop_class, sop_instance), True)
+
+
+def n_get_rq(message_id: int, sop_class: str, sop_instance: str, attributes: tuple[int, ...] = ()) -> bytes:
+    """N-GET-RQ (PS3.7 10.3.2.1); without `attributes` all are asked for."""
+    command = _requested(N_GET_RQ, message_id, sop_class, sop_instance)
+    command.attribute_identifiers = attributes or None
+    return encode_command(command)
+
+
+def action_rq(
+    message_id: int, sop_class: str, sop_instance: str, action_type: int, *, has_data_set: bool = True
+) -> bytes:
+    """N-ACTION-RQ (PS3.7 10.3.4.1)."""
+    command = _requested(N_ACTION_RQ, message_id, sop_class, sop_instance)
+    command.action_type = action_type
+    return _with_data_set(command, has_data_set)
+
+
+def event_report_rq(
+    message_id: int, sop_class: str, sop_instance: str, event_type: int, *, has_data_set: bool = True
+) -> bytes:
+    """N-EVENT-REPORT-RQ (PS3.7 10.3.1.1)."""
+    command = Command(N_EVENT_REPORT_RQ, message_id, affected_sop_class=sop_class, affected_sop_instance=sop_instance)
+    command.event_type = event_type
+    return _with_data_set(command, has_data_set)
+
+
+def _requested(field: int, message_id: int, sop_class: str, sop_instance: str) -> Command:
+    return Command(field, message_id, requested_sop_class=sop_class, requested_sop_instance=sop_instance)
+
+
+def _with_data_set(command: Command, has_data_set: bool) -> bytes:
+    command.data_set_type = _DATA_SET if has_data_set else NO_DATA_SET
+    return encode_command(command)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from migrations.scripts import run
 
 revision = "0006"
-down_revision = "0003"
+down_revision = "0005"
 
 
 def upgrade() -> None:
