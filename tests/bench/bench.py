@@ -47,6 +47,7 @@ from urllib.parse import quote, urlsplit
 HERE = Path(__file__).resolve().parent
 MP_DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 MP_OCTET = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
+MP_EXPLICIT = 'multipart/related; type="application/octet-stream"; transfer-syntax=1.2.840.10008.1.2.1'
 MP_JPEG = 'multipart/related; type="image/jpeg"; transfer-syntax=1.2.840.10008.1.2.4.50'
 JSON = "application/dicom+json"
 
@@ -1258,25 +1259,54 @@ class Bench:
         self.guard("wado_frame_us", "req/s", us)
         self.guard("wado_frame_enhct", "req/s", enh)
 
+    def first_time(self, name, items, paths, accept, check=None):
+        """Asks for each of `paths` once; nobody asked for them before. `check` gets each item and the answer to it."""
+        with self.lock(), self.srv.watch() as w:
+            t0 = time.perf_counter()
+            for m, path in zip(items, paths):
+                h, b = self.http.get(path, accept)
+                if check:
+                    check(m, h, b)
+            seconds = time.perf_counter() - t0
+        self.emit(
+            f"{name}_first_c1",
+            "req/s",
+            [len(paths) / seconds],
+            server_cpu_ms_per_req=w["cpu_s"] / len(paths) * 1e3,
+            pss_peak_mib=w["pss_peak_mib"],
+            requests=len(paths),
+        )
+
+    def w_wado_transcoded(self):
+        """Compressed frames asked for without compression. Every answer of the first time is compared, pixel by pixel."""
+
+        def one(kind):
+            name = f"wado_transcoded_{kind}"
+
+            def check(m, h, b):
+                p = parts(h, b)
+                need(len(p) == 1, f"{len(p)} parts")
+                need(hashlib.sha256(p[0]).hexdigest()[:16] == m["frame_sha"][0], f"pixels differ ({len(p[0])} bytes)")
+
+            def go():
+                items = self.corpus.kind(kind)
+                need(len(items) > 16, f"too few {kind} instances in --corpus")
+                paths = [self.ipath(m) + "/frames/1" for m in items]
+                for path in paths[:8]:  # whatever a worker starts for its first picture
+                    self.http.clone().get(path, MP_EXPLICIT)
+                self.first_time(name, items[8:], paths[8:], MP_EXPLICIT, check)
+                for m in items[:: max(1, len(items) // 3)]:
+                    h, b, t1 = self.checked(self.ipath(m) + "/frames/1", MP_EXPLICIT)
+                    check(m, h, b)
+                self.timed_get(name, paths, MP_EXPLICIT, t1, body_bytes=len(b))
+
+            self.guard(name, "req/s", go)
+
+        for kind in ("ctj2k", "ctjls", "cthtj2k"):
+            one(kind)
+
     def w_wado_rendered(self):
         unique = random.randrange(10**6, 10**7)  # no earlier run asked for this: it must be made
-
-        def first(name, paths):
-            for quality in range(50, 58):  # whatever a worker starts for its first picture
-                self.http.clone().get(f"{paths[0]}&quality={quality}", "image/jpeg")
-            with self.lock(), self.srv.watch() as w:
-                t0 = time.perf_counter()
-                for path in paths:
-                    self.http.get(path, "image/jpeg")
-                seconds = time.perf_counter() - t0
-            self.emit(
-                f"{name}_first_c1",
-                "req/s",
-                [len(paths) / seconds],
-                server_cpu_ms_per_req=w["cpu_s"] / len(paths) * 1e3,
-                pss_peak_mib=w["pss_peak_mib"],
-                requests=len(paths),
-            )
 
         def one(name, pick, suffix, full, query):
             def go():
@@ -1284,7 +1314,10 @@ class Bench:
                 from PIL import Image
 
                 items = pick()
-                first(name, [self.ipath(m) + suffix + query for m in items])
+                paths = [self.ipath(m) + suffix + query for m in items]
+                for quality in range(50, 58):  # whatever a worker starts for its first picture
+                    self.http.clone().get(f"{paths[0]}&quality={quality}", "image/jpeg")
+                self.first_time(name, items, paths, "image/jpeg")
                 for m in items:
                     self.http.get(self.ipath(m) + suffix, "image/jpeg")  # so that what is timed below is asked again
                 for m in items[:: max(1, len(items) // 3)]:

@@ -14,6 +14,7 @@ corpus ct300 ct --instances 300
 corpus ct100 ct --first-patient 200 --patients 2 --instances 50
 corpus mixed mixed --first-patient 100 --patients 2 --instances 40
 corpus tiny1k tiny --patients 25 --studies 2 --series 2 --instances 10
+corpus packed packed --first-patient 300 --instances "${PACKED:-100}"
 
 fresh() { # target, HTTP port
   [ ! -f "$work/$1/pid" ] || "$here/targets/stop.sh" "$work/$1/pid" || true
@@ -35,9 +36,14 @@ fresh orthanc 14201
 fresh fileroom 14301
 for pair in "orthanc 14201" "fileroom 14301"; do
   bench $pair $reads $loads load
-  bench $pair $reads qido wado dimse
+  bench $pair $reads qido wado rendered dimse
 done
 bench fileroom 14301 big big_dimse
+fresh orthanc 14201 # servers of their own: without a C compiler (targets/orthanc.sh) Orthanc does not survive
+fresh fileroom 14301
+for pair in "orthanc 14201" "fileroom 14301"; do
+  bench $pair --name "${pair% *}-packed" --corpus "$work/C/packed" --load "$work/C/packed" load wado_transcoded
+done
 if [ "${GROW:-50000}" -gt 0 ]; then
   corpus grow tiny --patients $((${GROW:-50000} / 40)) --studies 2 --series 2 --instances 10
   fresh orthanc 14201
