@@ -17,6 +17,7 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContext
 
+from app.dicom.status import STATUSES, Outcome
 from app.dicom.transfer_syntaxes import EXPLICIT_LE
 from tests.dimse.store.conftest import sent_of
 from tests.requirements.dimse_rows import (
@@ -41,6 +42,7 @@ from tests.support.bridge import CALLED, RunningBridge
 MOST_CONTEXTS = 128
 DESTINATION = "SEEDS"
 SUCCESS = 0
+CONFLICT = STATUSES[Outcome.CONFLICT].dimse
 BELIEVED = 1.1
 """Seconds after which the bridge has heard of a new peer."""
 STUDY = "7400"
@@ -229,7 +231,7 @@ def test_a_duplicate_overwrites_as_the_product_does(
     time.sleep(BELIEVED)
     context = [build_context(CT, EXPLICIT_LE)]
     kept = None
-    for peer, comment, status in (("onepacs", "one", 0), ("onepacs", "two", 0), ("strict", "three", 0xC111)):
+    for peer, comment, status in (("onepacs", "one", 0), ("onepacs", "two", 0), ("strict", "three", CONFLICT)):
         ds = make(f"{STUDY}.90", 1, ImageComments=comment)
         with calling(bridge_process, peer, context) as association:
             assert association.send_c_store(ds).Status == status
