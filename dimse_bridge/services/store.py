@@ -32,7 +32,8 @@ ones are streamed while they come."""
 _NOT_OF_PS3_18 = frozenset((IMPLICIT_LE, EXPLICIT_BE))
 _OUT_OF_RESOURCES = range(0xA700, 0xA800)
 _WARNINGS = range(0xB000, 0xC000)
-_OF_REASON = MappingProxyType({row.reason: row.dimse for row in STATUSES.values() if row.reason is not None})
+_OF_REASON = MappingProxyType({row.reason: row.dimse for row in [*STATUSES.values()][::-1] if row.reason is not None})
+"""Of rows with the same reason the first: those of stored instances stand before those of other services."""
 _SUCCESS = STATUSES[Outcome.STORED].dimse
 _FAULT = STATUSES[Outcome.BUG].dimse
 
