@@ -8,6 +8,10 @@ FileroomError
 │   ├── IdentifierMismatch      the identifier of a query or retrieve breaks its SOP class (PS3.4 C.4)
 │   ├── DataSetMismatch         a stored data set is not what its C-STORE names (PS3.4 B.2.3)
 │   ├── WrongStudy              another Study Instance UID than the resource's
+│   ├── DuplicateInstance       something else stands under this UID already
+│   ├── MissingAttribute        an attribute is missing that the SOP class requires; `extra` names it
+│   ├── InvalidAttribute        an attribute has a value that the SOP class does not allow
+│   ├── StepEnded               a performed procedure step that has ended is not changed any more
 │   ├── ConflictingContent      other content under the same SOP Instance UID, policy `reject`
 │   ├── SOPClassRefused         this SOP class is not accepted
 │   ├── TransferSyntaxRefused   this transfer syntax is not accepted
@@ -17,14 +21,18 @@ FileroomError
 │   ├── RangeNotSatisfiable     no byte of the range exists
 │   ├── NotAuthenticated        no valid credentials
 │   ├── Forbidden               the principal lacks the right
-│   └── NotFound                no such resource (or none that the principal may see)
+│   ├── NotFound                no such resource (or none that the principal may see)
+│   └── NotCallable             the peer is registered without an address at which we could call it
 ├── Unavailable                 the same request may succeed later
 │   ├── StorageFull             free space is under the reserve
 │   ├── DatabaseDown            the catalog cannot be reached, or a commit's outcome is unknown
 │   ├── BlobStoreFailed         bytes could not be written, synced or read
 │   ├── Overloaded              too much is under way already
-│   └── ArchiveUnreachable      the bridge has no sensible answer of the archive
+│   ├── ArchiveUnreachable      the bridge has no sensible answer of the archive
+│   └── BridgeUnreachable       the archive has no bridge that speaks DIMSE for it, or none answers
 ├── Corrupt                     stored bytes do not match their checksum
+├── PeerFailed                  a DIMSE peer that we called refused or failed; `extra` may hold its status and comment
+├── PeerSilent                  a DIMSE peer that we called did not answer in time
 ├── DecoderFailed               a decoder crashed, or used up its time or memory; `extra` says which
 └── CannotStart                 this process cannot run as it is configured; says what to change
 
@@ -82,6 +90,28 @@ class WrongStudy(Refused):
     """The instance belongs to another study than the resource names."""
 
 
+class DuplicateInstance(Refused):
+    """Something else stands under this UID already."""
+
+
+class MissingAttribute(Refused):
+    """Attributes are missing that the SOP class requires; `attributes` are their tags."""
+
+    def __init__(self, detail: str, *attributes: int) -> None:
+        super().__init__(detail, extra={"attributes": [f"{tag:08X}" for tag in attributes]})
+
+
+class InvalidAttribute(Refused):
+    """An attribute has a value that the SOP class does not allow; `attributes` are its tag."""
+
+    def __init__(self, detail: str, *attributes: int) -> None:
+        super().__init__(detail, extra={"attributes": [f"{tag:08X}" for tag in attributes]})
+
+
+class StepEnded(Refused):
+    """A modality performed procedure step that has ended is not changed any more (PS3.4 F.7.2.2.2)."""
+
+
 class ConflictingContent(Refused):
     """Other content is stored under the same SOP Instance UID, and the policy is `reject`."""
 
@@ -123,6 +153,10 @@ class NotFound(Refused):
     """No such resource, or none that the principal may see."""
 
 
+class NotCallable(Refused):
+    """The peer is registered without an address: it calls us, and we never it."""
+
+
 class Unavailable(FileroomError):
     """The same request may succeed later."""
 
@@ -147,8 +181,21 @@ class ArchiveUnreachable(Unavailable):
     """The archive behind the bridge cannot be reached, is too slow, or gives an answer that makes no sense."""
 
 
+class BridgeUnreachable(Unavailable):
+    """No bridge is there to speak DIMSE for the archive, or it gives no sensible answer."""
+
+
 class Corrupt(FileroomError):
     """Stored bytes do not match the checksum taken at ingest."""
+
+
+class PeerFailed(FileroomError):
+    """A DIMSE peer that we called cannot be reached, refused or failed; `extra` may hold `dimse_status` and its
+    `comment`."""
+
+
+class PeerSilent(FileroomError):
+    """A DIMSE peer that we called did not answer in time."""
 
 
 class DecoderFailed(FileroomError):

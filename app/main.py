@@ -11,17 +11,18 @@ from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
+from app.archive.bridges import SHORTEST_SECRET, Bridges
 from app.archive.context import Context
 from app.archive.derived_cache import DerivedCache
 from app.archive.store import Storekeeper
 from app.archive.worklist_rules import WorklistRules
 from app.blobs.local import LocalBlobStore
 from app.catalog.engine import Catalog
-from app.dicomweb import capabilities, delete, faults, peers, qido, stow, wado, wado_uri, worklist
+from app.dicomweb import capabilities, delete, faults, peers, qido, remote_peers, stow, wado, wado_uri, worklist
 from app.dicomweb.cors import Cors
 from app.dicomweb.description import Described
 from app.dicomweb.front_door import FrontDoor
-from app.errors import BlobStoreFailed, FileroomError
+from app.errors import BlobStoreFailed, CannotStart, FileroomError
 from app.security.asserted import AssertedPeers
 from app.security.guard import Guard, Identify
 from app.security.identity import Everybody, TokenHolders
@@ -67,13 +68,28 @@ def make_context(settings: Settings, database_url: str) -> Context:
     )
 
 
+def make_bridges(settings: Settings, own: str = "", own_token: str = "") -> Bridges:
+    """The bridges that ask remote peers for us: the one beside us at `own`, and those of the settings. Raises
+    `CannotStart`."""
+    if settings.remote_bridges and len(settings.remote_token) < SHORTEST_SECRET:
+        raise CannotStart(f"FILEROOM_REMOTE_BRIDGES needs FILEROOM_REMOTE_TOKEN of {SHORTEST_SECRET} characters.")
+    others = [(url, settings.remote_token) for url in settings.remote_bridges]
+    return Bridges([(own, own_token), *others] if own else others, settings.remote_seconds)
+
+
 def create_app(
-    settings: Settings, database_url: str = "", metrics: Metrics | None = None, *, bridge_token: str = ""
+    settings: Settings,
+    database_url: str = "",
+    metrics: Metrics | None = None,
+    *,
+    bridge_token: str = "",
+    bridge_remote: str = "",
 ) -> FastAPI:
     """The archive as one ASGI application; `database_url` overrides the setting when the server is embedded, `metrics`
-    are shared by the workers, `bridge_token` is that of the bridge beside us. Raises `CannotStart` when a route has
-    no rule in `app.security.policy`."""
+    are shared by the workers, `bridge_token` is that of the bridge beside us, which asks remote peers for us at
+    `bridge_remote`. Raises `CannotStart` when a route has no rule in `app.security.policy`."""
     context = make_context(settings, database_url or settings.database_url)
+    context.bridges = make_bridges(settings, bridge_remote, bridge_token)
     metrics = metrics or Metrics()
     _count(context, metrics)
 
@@ -83,6 +99,7 @@ def create_app(
         yield
         await keeper.drain()
         context.codecs.close()
+        await context.bridges.close()
         await context.catalog.close()
 
     app = Described(
@@ -96,6 +113,7 @@ def create_app(
     routers = [module.router for module in (stow, qido, wado, delete, worklist)]
     for router in (*routers, capabilities.router(routers)):
         app.include_router(router, prefix=DICOMWEB_ROOT)
+    app.include_router(remote_peers.router)  # before the registry, whose AE titles may hold slashes
     app.include_router(peers.router)
     app.include_router(wado_uri.router)
     app.add_route("/healthz", health.healthz, methods=["GET"])

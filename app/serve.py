@@ -165,7 +165,8 @@ def _processes(
     count = settings.worker_count
     metrics = Metrics(count + 1 + (bridge.slots if bridge else 0))
     metrics.use(count)
-    app = create_app(settings, database.url, metrics, bridge_token=bridge.token if bridge else "")
+    own = (bridge.remote, bridge.token) if bridge else ("", "")
+    app = create_app(settings, database.url, metrics, bridge_token=own[1], bridge_remote=own[0])
     post = Post(app, settings, metrics, sockets, Board(count), Lifeline.make())
 
     root = f"{_roots(sockets)[0]}/dicom-web"

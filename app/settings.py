@@ -46,6 +46,17 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="Origins that may call us, or `*`"
     )
+    remote_bridges: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Addresses of bridges that ask remote peers for us, such as `http://10.0.0.5:11181`; `fileroom "
+        "serve` knows its own",
+    )
+    remote_token: str = Field(
+        default="", repr=False, description="Secret between the archive and its bridges, 16 characters or more"
+    )
+    remote_seconds: float = Field(
+        default=180, gt=0, description="Seconds for a bridge's next bytes about a remote peer"
+    )
     unknown_peers: Literal["auto", "admit", "reject"] = Field(
         default="auto",
         description="Calling AE titles that are not registered; `auto`: admitted when only this machine can call",

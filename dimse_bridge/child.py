@@ -30,6 +30,7 @@ from dimse_bridge.association.negotiation import (
 )
 from dimse_bridge.board import Board
 from dimse_bridge.reception import Reception
+from dimse_bridge.remote.door import Door
 from dimse_bridge.settings import Listener, Settings
 from dimse_bridge.status_port import serve_status
 
@@ -52,6 +53,7 @@ class Post:
     metrics: Metrics
     slot: int
     status: socket.socket | None = None
+    door: socket.socket | None = None
 
 
 def run_child(post: Post, number: int, channel: socket.socket) -> None:
@@ -100,6 +102,8 @@ class _Child:
         self._joining: set[asyncio.Task[None]] = set()
         self._metrics = post.metrics
         self._status = post.status if number == 0 else None
+        self._listens = post.door
+        self._door = Door(self.reception, post.settings.remote_token)
 
     async def serve(self) -> None:
         """Until SIGTERM, then until the last operation is done or the time for it is over."""
@@ -111,6 +115,8 @@ class _Child:
         self._channel.send(READY)
         if self._status is not None:
             await serve_status(self._status, self._metrics, self.reception.is_ready)
+        if self._listens is not None:
+            await self._door.start(self._listens)
         await ending.wait()
         loop.remove_reader(self._channel.fileno())
         await self._drain()
@@ -170,14 +176,18 @@ class _Child:
 
     async def _drain(self) -> None:
         self.is_ending = True
+        self._door.close()
         for acceptor in tuple(self._acceptors):
             if acceptor.association is not None:
                 acceptor.association.finish()
         tasks = [acceptor.task for acceptor in self._acceptors if acceptor.task is not None]
+        tasks += self._door.tasks
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=self._shutdown_seconds)
             if late:
-                log.warning("%d associations are aborted before their operations are finished", len(late))
+                log.warning("%d operations are ended before they are finished", len(late))
+            for task in self._door.tasks & late:
+                task.cancel()
         for acceptor in tuple(self._acceptors):
             acceptor.abort(0, 0, "the bridge shuts down")
         await asyncio.sleep(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,10 +21,15 @@ log = logging.getLogger("fileroom.bridge")
 
 
 def run(
-    settings: Settings, bound: Sequence[Bound] | None = None, *, metrics: Metrics | None = None, slot: int = 0
+    settings: Settings,
+    bound: Sequence[Bound] | None = None,
+    *,
+    metrics: Metrics | None = None,
+    slot: int = 0,
+    door: socket.socket | None = None,
 ) -> int:
-    """Serves until SIGTERM, SIGINT or SIGHUP; the exit status. `bound` are sockets that listen already; each worker
-    counts into a slot of `metrics`, from `slot` on. Raises `CannotStart`. Called in the main thread of a process
+    """Serves until SIGTERM, SIGINT or SIGHUP; the exit status. `bound` and `door` are sockets that listen already; each
+    worker counts into a slot of `metrics`, from `slot` on. Raises `CannotStart`. Called in the main thread of a process
     without other threads, since it forks."""
     check_exposure(settings)
     if settings.dimse_peers:
@@ -33,7 +39,9 @@ def run(
     count = settings.worker_count
     board = Board(count, settings.dimse_max_associations, settings.dimse_max_peer_associations)
     status = bind_status(settings.dimse_status) if settings.dimse_status else None
-    post = Post(settings, [one.listener for one in sockets], tls, board, metrics or Metrics(count), slot, status)
+    if door is None and settings.dimse_remote:
+        door = bind_status(settings.dimse_remote, "FILEROOM_DIMSE_REMOTE")
+    post = Post(settings, [one.listener for one in sockets], tls, board, metrics or Metrics(count), slot, status, door)
     parent = Parent(
         sockets,
         board,

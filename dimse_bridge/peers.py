@@ -95,6 +95,12 @@ class Registry:
         peer = (await self._current()).peers.get(aet)
         return peer if peer is not None and peer.host else None
 
+    async def called(self, aet: str) -> Peer | None:
+        """The registered peer of this AE title as the archive knows it now: somebody may have registered it just
+        before asking for it."""
+        self._known_until = 0.0
+        return (await self._current()).peers.get(aet)
+
     async def _current(self) -> Table:
         """The table as it was at most `BELIEVED_SECONDS` ago, or the last one when the archive does not say."""
         if not self._is_file and time.monotonic() >= self._known_until:

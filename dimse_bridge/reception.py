@@ -34,6 +34,7 @@ from dimse_bridge.association.requestor import connect
 from dimse_bridge.counts import SERVICES as NAMES
 from dimse_bridge.counts import UNREGISTERED, Account, Counts
 from dimse_bridge.peers import Fetch, Registry, ask
+from dimse_bridge.remote.called import Called
 from dimse_bridge.services import SERVICES, Service, get, move
 from dimse_bridge.settings import Listener, OurAE, Settings
 from dimse_bridge.tls import ClientContexts
@@ -74,6 +75,25 @@ class Reception:
     async def is_ready(self) -> bool:
         """Whether the archive answers."""
         return await self.registry.reaches_archive()
+
+    @property
+    def archive(self) -> Archive:
+        """The archive, asked in the bridge's own name."""
+        return self._archive
+
+    async def called(self, aet: str, *, patience: bool) -> Called | None:
+        """The registered peer of this AE title, to be called in the name of our main one. With `patience` a response
+        may take any time, if no setting says otherwise: sub-operations may come before it."""
+        peer = await self.registry.called(aet)
+        if peer is None:
+            return None
+        settings = self._settings
+        seconds = settings.dimse_response_seconds or (None if patience else settings.dimse_remote_seconds)
+        ours = local_ae(settings, settings.aes[0])
+        return Called(
+            aet, peer.host, peer.port, ours, None, patience=seconds, behaviour=peer.behaviour, peer=peer,
+            open=self.connect,
+        )  # fmt: skip
 
     def policy(self, listener: Listener) -> Policy:
         """Who may associate on the port of `listener`."""

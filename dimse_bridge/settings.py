@@ -27,6 +27,7 @@ PREFIX = "FILEROOM_"
 CONFIG_VARIABLE = "FILEROOM_CONFIG"
 OWN_PREFIXES = ("aet", "archive_", "dimse_")
 _MOST_WORKERS = 4
+SHORTEST_SECRET = 16
 
 
 class OurAE(BaseModel):
@@ -132,6 +133,18 @@ class Settings(BaseSettings):
         pattern=r"^$|^(\[[0-9a-fA-F:]+\]|[0-9.]+):[0-9]{1,5}$",
         description="Where the bridge tells /metrics, /healthz and /readyz, such as `127.0.0.1:11180`; empty: nowhere",
     )
+    dimse_remote: str = Field(
+        default="",
+        pattern=r"^$|^(\[[0-9a-fA-F:]+\]|[0-9.]+):[0-9]{1,5}$",
+        description="Where `fileroom bridge` takes the archive's requests for remote peers, such as `127.0.0.1:11181`; "
+        "needs `remote_token`; empty: nowhere",
+    )
+    dimse_remote_seconds: float = Field(
+        default=60, gt=0, description="Seconds for a remote peer's next answer to a search or an echo"
+    )
+    remote_token: str = Field(
+        default="", repr=False, description="Secret between the archive and its bridges, 16 characters or more"
+    )
     dimse_peers: str = Field(
         default="", description="TOML file of peers, for an archive that keeps none; empty: those of the archive"
     )
@@ -189,6 +202,8 @@ class Settings(BaseSettings):
             raise ValueError("an AE title of ours stands twice")
         if self.dimse_plain == "never" and not self.dimse_tls_port:
             raise ValueError('dimse_plain = "never" needs dimse_tls_port')
+        if self.dimse_remote and len(self.remote_token) < SHORTEST_SECRET:
+            raise ValueError(f"dimse_remote needs a remote_token of {SHORTEST_SECRET} characters or more")
         if self.dimse_tls_port and not self.dimse_tls_certificate:
             raise ValueError("dimse_tls_port needs dimse_tls_certificate")
         if self.dimse_tls_port and self.dimse_tls_clients != "none" and not self.dimse_tls_authorities:

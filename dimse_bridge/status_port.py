@@ -17,15 +17,15 @@ _JSON, _TEXT = "application/json", "text/plain; version=0.0.4; charset=utf-8"
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable"}
 
 
-def bind_status(address: str) -> socket.socket:
-    """Listens on `address`, such as `127.0.0.1:11180` or `[::]:11180`; raises `CannotStart`."""
+def bind_status(address: str, setting: str = "FILEROOM_DIMSE_STATUS") -> socket.socket:
+    """Listens on `address`, such as `127.0.0.1:11180` or `[::]:11180`, which `setting` gave; raises `CannotStart`."""
     host, _, port = address.rpartition(":")
     try:
         return socket.create_server(
             (host.strip("[]"), int(port)), family=socket.AF_INET6 if host.startswith("[") else socket.AF_INET
         )
     except OSError as error:
-        raise CannotStart(f"FILEROOM_DIMSE_STATUS={address}: {error.strerror or error}.") from error
+        raise CannotStart(f"{setting}={address}: {error.strerror or error}.") from error
 
 
 async def serve_status(listener: socket.socket, metrics: Metrics, ready: Ready) -> asyncio.Server:

@@ -62,12 +62,38 @@ come. Its behaviour is one of these presets, each member of which can be set apa
 
 {behaviours}
 
-### 3.4 Status codes of progress
+### 3.4 As user
+
+The bridge is SCU of Verification, of Query/Retrieve in Study Root (FIND, MOVE, GET), and of storage classes within
+C-MOVE. `fileroom dimse` is so too, and of Storage. Over HTTP remote peers are resources (ours); any bridge answers:
+
+{remote}
+
+Each is tried once. Specific Character Set always goes with a query: that of the request, else of the peer's
+registration, else ISO_IR 192. Answers pass on as they come, in UTF-8: attributes that were not asked for too, and what
+does not match too, except studies of other Modalities in Study. Queries are hierarchical; `fuzzymatching`,
+`emptyvaluematching`, `multiplevaluematching`, `includefield=all`, `cursor`, `count` and private attributes have no
+counterpart: `Warning: 299` names them. `limit` ends the association. What comes by C-GET is stored in the peer's name,
+which needs the right `store`.
+Failures are problem documents: 404 no such peer, 409 a peer without an address, 502 one that cannot be reached, refuses
+or fails (`dimse_status` and its Error Comment `comment`, or `result`, `source` and `reason` of A-ASSOCIATE-RJ), 504 one
+that is silent. The events of a retrieve are `progress` for each pending response, then `done` (0000 or B000, with
+`failed_uids`) or `failed` (a problem document); going away ends the association.
+
+### 3.5 Status codes of progress
 
 Those of failures are in section 4.
 
 {statuses}
 """
+
+_REMOTE = (
+    ("`POST /peers/{AET}/echo`", "C-ECHO", "read"),
+    ("`GET /peers/{AET}/studies`", "C-FIND, STUDY", "read"),
+    ("`GET /peers/{AET}/studies/{study}/series`", "C-FIND, SERIES", "read"),
+    ("`GET /peers/{AET}/studies/{study}/series/{series}/instances`", "C-FIND, IMAGE", "read"),
+    ("`POST /peers/{AET}/retrieve`", "C-MOVE to us, or C-GET (`retrieve_with`)", "write"),
+)
 
 
 def dimse() -> str:
@@ -87,6 +113,7 @@ def dimse() -> str:
         services=", ".join(SERVICES),
         presets=table(("Preset", "Differs from the standard in"), _presets()),
         behaviours=table(("Member", "Default", "Meaning"), _behaviours()),
+        remote=table(("Resource", "DIMSE", "Scope"), _REMOTE),
         statuses=table(("Status", "Service", "Meaning"), _statuses()),
     )
 

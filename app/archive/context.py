@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.archive.audit import AuditHook, unrecorded
+from app.archive.bridges import Bridges
 from app.archive.derived_cache import DerivedCache
 from app.archive.worklist_rules import WorklistRules
 from app.blobs.base import BlobStore
@@ -39,6 +40,7 @@ class Context:
     pictures: dict[str, Picture] = field(default_factory=dict)
     """What is known of the frames of some versions."""
     derived: DerivedCache = field(default_factory=DerivedCache)
+    bridges: Bridges = field(default_factory=Bridges)
     audit: AuditHook = unrecorded
     count_store: Callable[[Outcome], None] = lambda outcome: None
     count_corrupt: Callable[[], None] = lambda: None

@@ -12,6 +12,7 @@ from app.telemetry.metrics import Metrics
 from dimse_bridge.listening import Bound, bind
 from dimse_bridge.settings import Settings as BridgeSettings
 from dimse_bridge.settings import check_exposure
+from dimse_bridge.status_port import bind_status
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,14 +31,21 @@ def run(options: argparse.Namespace, settings: Settings) -> int:
 
 def _companion(settings: BridgeSettings) -> Companion:
     bound = bind(settings)
+    door = bind_status("127.0.0.1:0")
 
     def speak(root: str, token: str, metrics: Metrics, slot: int) -> None:
         from dimse_bridge.main import run
 
-        ours = settings.model_copy(update={"archive_url": root, "archive_token": token, "archive_kind": "fileroom"})
-        run(ours, bound, metrics=metrics, slot=slot)
+        more = {"archive_url": root, "archive_token": token, "archive_kind": "fileroom", "remote_token": token}
+        run(settings.model_copy(update=more), bound, metrics=metrics, slot=slot, door=door)
 
-    return Companion([one.socket for one in bound], settings.worker_count, speak, "\n".join(map(_line, bound)))
+    return Companion(
+        [*(one.socket for one in bound), door],
+        settings.worker_count,
+        speak,
+        "\n".join(map(_line, bound)),
+        f"http://127.0.0.1:{door.getsockname()[1]}",
+    )
 
 
 def _line(one: Bound) -> str:

@@ -81,7 +81,7 @@ class Behaviour:
     """A range of times with dates of several days is one of `moments` from the first day's to the last day's, one for
     `each-day`, or `ignored`; empty: the archive's setting."""
     retrieve_with: str = "move"
-    """How we retrieve from the peer: by C-MOVE to us (`move`), for which it must know our address, or by C-GET (`get`)."""
+    """How we retrieve from the peer: by C-MOVE to us (`move`), for which it must know us, or by C-GET (`get`)."""
     attempts: int = 3
     """How often we send an instance to the peer while it answers that it cannot store now."""
     ignore_statuses: bool = False

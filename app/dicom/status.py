@@ -55,6 +55,10 @@ class Outcome(Enum):
     CONFLICT = "conflict"
     DATA_SET_MISMATCH = "data-set-mismatch"
     WRONG_STUDY = "wrong-study"
+    DUPLICATE_INSTANCE = "duplicate-instance"
+    MISSING_ATTRIBUTE = "missing-attribute"
+    INVALID_ATTRIBUTE = "invalid-attribute"
+    STEP_ENDED = "step-ended"
     IDENTIFIER_MISMATCH = "identifier-mismatch"
     UNREADABLE = "unreadable"
     OVER_LIMIT = "over-limit"
@@ -68,11 +72,15 @@ class Outcome(Enum):
     NOT_AUTHENTICATED = "not-authenticated"
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not-found"
+    NOT_CALLABLE = "not-callable"
     STORAGE_FULL = "storage-full"
     DATABASE_DOWN = "database-down"
     BLOB_STORE_FAILED = "blob-store-failed"
     OVERLOADED = "overloaded"
     ARCHIVE_UNREACHABLE = "archive-unreachable"
+    BRIDGE_UNREACHABLE = "bridge-unreachable"
+    PEER_FAILED = "peer-failed"
+    PEER_SILENT = "peer-silent"
     CORRUPT = "corrupt"
     DECODER_FAILED = "decoder-failed"
     BUG = "bug"
@@ -87,6 +95,10 @@ STATUSES = MappingProxyType(
         Outcome.CONFLICT: Status(409, 0x0111, 0xC111, False, "Other content is stored under this SOP Instance UID"),
         Outcome.DATA_SET_MISMATCH: Status(409, 0xA900, 0xA900, False, "The data set is not what the command names"),
         Outcome.WRONG_STUDY: Status(409, 0xA900, 0xA900, False, "The instance belongs to another study"),
+        Outcome.DUPLICATE_INSTANCE: Status(409, 0x0111, 0x0111, False, "The UID is in use"),
+        Outcome.MISSING_ATTRIBUTE: Status(400, 0x0120, 0x0120, False, "A required attribute is missing"),
+        Outcome.INVALID_ATTRIBUTE: Status(400, 0x0106, 0x0106, False, "An attribute has a value that is not allowed"),
+        Outcome.STEP_ENDED: Status(409, 0x0110, 0x0110, False, "The performed procedure step has ended"),
         Outcome.IDENTIFIER_MISMATCH: Status(400, 0xA900, 0xA900, False, "The identifier does not match the SOP class"),
         Outcome.UNREADABLE: Status(409, 0xC000, 0xC000, False, "The data set cannot be understood"),
         Outcome.OVER_LIMIT: Status(413, 0xC001, 0xC001, False, "The input is over a limit"),
@@ -100,16 +112,23 @@ STATUSES = MappingProxyType(
         Outcome.NOT_AUTHENTICATED: Status(401, 0x0124, 0x0124, False, "Authentication is required"),
         Outcome.FORBIDDEN: Status(403, 0x0124, 0x0124, False, "Not authorised"),
         Outcome.NOT_FOUND: Status(404, 0x0112, 0x0112, False, "No such resource"),
+        Outcome.NOT_CALLABLE: Status(409, 0x0110, 0x0110, False, "The peer has no address to be called at"),
         Outcome.STORAGE_FULL: Status(507, 0xA700, 0xA700, True, "Out of storage"),
         Outcome.DATABASE_DOWN: Status(503, 0xA700, 0xA700, True, "The catalog is not available"),
         Outcome.BLOB_STORE_FAILED: Status(503, 0xA700, 0xA700, True, "The blob store is not available"),
         Outcome.OVERLOADED: Status(503, 0xA700, 0xA700, True, "Too many requests are under way"),
         Outcome.ARCHIVE_UNREACHABLE: Status(503, 0xA700, 0xA700, True, "The archive cannot be reached"),
+        Outcome.BRIDGE_UNREACHABLE: Status(503, 0xA700, 0xA700, True, "The bridge cannot be reached"),
+        Outcome.PEER_FAILED: Status(502, 0x0110, 0x0110, False, "The peer refused or failed"),
+        Outcome.PEER_SILENT: Status(504, 0x0110, 0x0110, False, "The peer did not answer in time"),
         Outcome.CORRUPT: Status(500, 0x0110, 0x0110, False, "The stored bytes do not match their checksum"),
         Outcome.DECODER_FAILED: Status(500, 0x0110, 0x0110, False, "The decoder crashed or reached its limits"),
         Outcome.BUG: Status(500, 0x0110, 0x0110, True, "Processing failure"),
     }
 )
+
+STEP_ENDED_ERROR_ID = 0xA710
+"""Error ID (0000,0903) of an N-SET for a performed procedure step that has ended (PS3.4 Table F.7.2-2)."""
 
 UNRECOGNIZED_OPERATION = 0x0211
 """DIMSE status of a request that its presentation context has no operation for (PS3.7 C.5.20)."""
@@ -122,6 +141,10 @@ OUTCOME_OF_ERROR: MappingProxyType[type[errors.FileroomError], Outcome] = Mappin
         errors.IdentifierMismatch: Outcome.IDENTIFIER_MISMATCH,
         errors.DataSetMismatch: Outcome.DATA_SET_MISMATCH,
         errors.WrongStudy: Outcome.WRONG_STUDY,
+        errors.DuplicateInstance: Outcome.DUPLICATE_INSTANCE,
+        errors.MissingAttribute: Outcome.MISSING_ATTRIBUTE,
+        errors.InvalidAttribute: Outcome.INVALID_ATTRIBUTE,
+        errors.StepEnded: Outcome.STEP_ENDED,
         errors.ConflictingContent: Outcome.CONFLICT,
         errors.SOPClassRefused: Outcome.SOP_CLASS_REFUSED,
         errors.TransferSyntaxRefused: Outcome.TRANSFER_SYNTAX_REFUSED,
@@ -132,11 +155,15 @@ OUTCOME_OF_ERROR: MappingProxyType[type[errors.FileroomError], Outcome] = Mappin
         errors.NotAuthenticated: Outcome.NOT_AUTHENTICATED,
         errors.Forbidden: Outcome.FORBIDDEN,
         errors.NotFound: Outcome.NOT_FOUND,
+        errors.NotCallable: Outcome.NOT_CALLABLE,
         errors.StorageFull: Outcome.STORAGE_FULL,
         errors.DatabaseDown: Outcome.DATABASE_DOWN,
         errors.BlobStoreFailed: Outcome.BLOB_STORE_FAILED,
         errors.Overloaded: Outcome.OVERLOADED,
         errors.ArchiveUnreachable: Outcome.ARCHIVE_UNREACHABLE,
+        errors.BridgeUnreachable: Outcome.BRIDGE_UNREACHABLE,
+        errors.PeerFailed: Outcome.PEER_FAILED,
+        errors.PeerSilent: Outcome.PEER_SILENT,
         errors.Corrupt: Outcome.CORRUPT,
         errors.DecoderFailed: Outcome.DECODER_FAILED,
     }

@@ -14,10 +14,11 @@ from app.telemetry.metrics import Metrics
 class Companion:
     """A bridge whose sockets listen already. `run` is called in a process of its own with the address of the DICOMweb
     root, `token`, which is good as long as the archive runs, and the metrics with the first of its `slots` in them;
-    `welcome` tells people where it listens."""
+    `welcome` tells people where it listens, `remote` is the address at which it asks remote peers for us."""
 
     sockets: Sequence[socket.socket]
     slots: int
     run: Callable[[str, str, Metrics, int], None]
     welcome: str
+    remote: str = ""
     token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)

@@ -16,6 +16,9 @@ REASON_UNEXPECTED_PDU = 2
 REASON_UNEXPECTED_PARAMETER = 5
 REASON_INVALID_PARAMETER = 6
 
+SILENCE = "the peer was silent for too long"
+"""Cause of an association that a timer ended."""
+
 
 class AssociationEnded(Exception):
     """Base: nothing more can be sent or received. The text is ours and safe to log."""
@@ -33,6 +36,11 @@ class Aborted(AssociationEnded):
         self.cause = cause
         self.source = source
         self.reason = reason
+
+    @property
+    def is_silence(self) -> bool:
+        """Whether we ended it because the peer did not answer in time."""
+        return self.cause == SILENCE
 
 
 class Rejected(AssociationEnded):

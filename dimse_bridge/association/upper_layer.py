@@ -19,6 +19,7 @@ from dimse_bridge.association.endings import (
     REASON_INVALID_PARAMETER,
     REASON_NOT_SPECIFIED,
     REASON_UNEXPECTED_PDU,
+    SILENCE,
     SOURCE_PROVIDER,
     SOURCE_USER,
     Aborted,
@@ -211,7 +212,7 @@ class UpperLayer(asyncio.Protocol):
         if self.state in (State.AWAITING_REQUEST, State.AWAITING_CLOSE):
             self.fire(Event.ARTIM_EXPIRED)
         else:
-            self.abort(SOURCE_USER, REASON_NOT_SPECIFIED, "the peer was silent for too long")
+            self.abort(SOURCE_USER, REASON_NOT_SPECIFIED, SILENCE)
 
     # -------------------------------------------------------------- actions, PS3.8 Tables 9-6 to 9-9
 

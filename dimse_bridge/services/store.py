@@ -40,8 +40,14 @@ _FAULT = STATUSES[Outcome.BUG].dimse
 
 async def serve(association: Association, message: Message, archive: Archive) -> None:
     """Stores one data set and answers what became of it. Raises what ends the association."""
+    status, comment = await take(association, message, archive, association.calling)
+    await association.send(message.context, response(message.command, status, comment=comment))
+
+
+async def take(association: Association, message: Message, archive: Archive, sender: str) -> tuple[int, str]:
+    """Stores the data set of a C-STORE-RQ that the AE `sender` sent: the status, and an Error Comment, to answer."""
     try:
-        receipt = await _store(association, message, archive)
+        receipt = await _store(association, message, archive, sender)
         status, comment = _status(receipt), receipt.comment
     except FileroomError as error:
         await message.drain()
@@ -51,7 +57,7 @@ async def serve(association: Association, message: Message, archive: Archive) ->
         comment = ""
     else:
         log.warning("C-STORE: %s", comment or "stored with a warning", extra={"fields": {"status": f"{status:04X}"}})
-    await association.send(message.context, response(message.command, status, comment=comment))
+    return status, comment
 
 
 def _as_expected(status: int, behaviour: Behaviour) -> int:
@@ -68,7 +74,7 @@ def _is_reason(status: int) -> bool:
     return status in _OUT_OF_RESOURCES or 0xA900 <= status < 0xB000 or 0xC000 <= status < 0xD000
 
 
-async def _store(association: Association, message: Message, archive: Archive) -> Receipt:
+async def _store(association: Association, message: Message, archive: Archive, sender: str) -> Receipt:
     command, syntax = message.command, message.context.transfer_syntax
     sop_class, sop_instance = _check(association, message)
     fragments = message.fragments()
@@ -83,7 +89,7 @@ async def _store(association: Association, message: Message, archive: Archive) -
     conversion = None
     if not archive.ours and syntax in _NOT_OF_PS3_18:
         conversion, syntax = DataSetConversion(syntax, EXPLICIT_LE), EXPLICIT_LE
-    meta = file_meta(sop_class, sop_instance, syntax, association.calling)
+    meta = file_meta(sop_class, sop_instance, syntax, sender)
     if length > AT_ONCE:
         receipts = await archive.store_stream(_file(meta, gathered, fragments, conversion))
     else:

@@ -25,7 +25,12 @@ def parse_key(text: str) -> Key:
     """`PatientName=DOE*`, `00100010=DOE*`, `RequestAttributesSequence.RequestedProcedureID=7`, or a name alone, which
     asks for the value. Raises `BadRequest`."""
     path, _, value = text.partition("=")
-    *outer, last = (_tag(name) for name in path.split("."))
+    return key_of([_tag(name) for name in path.split(".")], value)
+
+
+def key_of(path: Sequence[int], value: str = "") -> Key:
+    """The key of a tag path, the last of which has the value; those before it are sequences."""
+    *outer, last = path
     key = Key(last, first_vr(last), value)
     for tag in reversed(outer):
         key = Key(tag, "SQ", items=((key,),))

@@ -52,6 +52,7 @@ class OperationFailed(FileroomError):
 
     def __init__(self, command: Command) -> None:
         self.status = command.status or 0
+        self.comment = command.error_comment or ""
         comment = f": {command.error_comment}" if command.error_comment else ""
         super().__init__(f"the peer answered {self.status:04X}H{comment}")
 
