@@ -9,7 +9,7 @@ import orjson
 from app.archive import frames
 from app.archive.context import Context
 from app.archive.frames import PieceCache, Place
-from app.archive.retrieve import Instance
+from app.archive.retrieve import Instance, missing
 from app.catalog import lookups
 from app.dicom.header import BULK_MARK
 from app.dicom.octets import Piece
@@ -31,8 +31,10 @@ async def picture_of(context: Context, instance: Instance) -> Picture:
         return known
     if instance.frame_kind == 0:
         raise NotFound("the instance has no frames")
-    (row,) = await lookups.metadata(context.catalog, [instance.id])
-    members = orjson.loads(zlib.decompress(row.json).replace(BULK_MARK.encode(), b""))
+    compressed = await lookups.json_of(context.catalog, instance.id)
+    if compressed is None:
+        raise missing()
+    members = orjson.loads(zlib.decompress(compressed).replace(BULK_MARK.encode(), b""))
     picture = pictures.from_json(members, instance.transfer_syntax, instance.pixel_tag)
     while len(context.pictures) >= _REMEMBERED:
         context.pictures.pop(next(iter(context.pictures)))
@@ -68,5 +70,5 @@ async def frame_in(
     else:
         made = await context.codecs.decode(picture, stored)
     if dear:
-        await context.derived.put(key, made)
+        context.derived.put(key, made)
     return made

@@ -54,10 +54,9 @@ async def facts_of(context: Context, cache: FactsCache, instance: Instance) -> F
 
 
 async def _members(context: Context, instance: Instance) -> dict[str, object]:
-    row = await lookups.metadata(context.catalog, [instance.id])
-    if not row:
+    compressed = await lookups.json_of(context.catalog, instance.id)
+    if compressed is None:
         raise missing()
-    compressed = row[0].json
     return await asyncio.to_thread(_parse, compressed) if len(compressed) > _LARGE else _parse(compressed)
 
 
@@ -112,7 +111,7 @@ async def rendered(
         raise Undecodable("the compressed frame is longer than any of its size")
     stored = await frames.value(context, pieces, instance, place)
     made = await context.codecs.run("render", arguments, [*stored, recipe])
-    await context.derived.put(key, made)
+    context.derived.put(key, made)
     return made
 
 

@@ -22,7 +22,7 @@ from app.archive import frames
 from app.archive.context import Context
 from app.archive.decoded_frames import frame_in
 from app.archive.frames import PieceCache, Place
-from app.archive.retrieve import Instance, Pieces, read, read_at_once
+from app.archive.retrieve import Instance, Pieces, missing, read, read_at_once
 from app.catalog import lookups
 from app.dicom.convert import Conversion, encoding_of, rewrite_meta
 from app.dicom.convert_elements import Edits, Reencoder
@@ -98,8 +98,10 @@ async def _transcoded(context: Context, cache: PieceCache, instance: Instance, s
 
 
 async def _members(context: Context, instance: Instance) -> dict[str, Any]:
-    (row,) = await lookups.metadata(context.catalog, [instance.id])
-    members: dict[str, Any] = orjson.loads(zlib.decompress(row.json).replace(BULK_MARK.encode(), b""))
+    compressed = await lookups.json_of(context.catalog, instance.id)
+    if compressed is None:
+        raise missing()
+    members: dict[str, Any] = orjson.loads(zlib.decompress(compressed).replace(BULK_MARK.encode(), b""))
     return members
 
 

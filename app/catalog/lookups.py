@@ -118,6 +118,9 @@ SELECT i.id, i.uid, d.json FROM unnest($1::bigint[]) WITH ORDINALITY AS wanted (
   JOIN instance i ON i.id = wanted.id JOIN instance_data d ON d.instance_id = i.id
  ORDER BY wanted.at"""
 
+_JSON = """
+SELECT json FROM instance_data WHERE instance_id = $1"""
+
 _INSTANCE_METADATA = """
 SELECT i.version, i.id, i.uid, d.json
   FROM instance i JOIN instance_data d ON d.instance_id = i.id
@@ -195,6 +198,11 @@ async def instance_ids(catalog: Catalog, series_id: int) -> list[int]:
 async def metadata(catalog: Catalog, ids: Sequence[int]) -> list[Metadata]:
     """Metadata of the instances `ids`, in that order."""
     return [Metadata._make(row) for row in await catalog.fetch(_METADATA, ids)]
+
+
+async def json_of(catalog: Catalog, instance_id: int) -> bytes | None:
+    """The stored DICOM JSON of one instance, compressed by zlib; None when it has gone."""
+    return await catalog.fetchval(_JSON, instance_id)  # type: ignore[no-any-return]
 
 
 async def instance_metadata(catalog: Catalog, study: str, series: str, sop: str) -> tuple[str, Metadata] | None:
