@@ -12,13 +12,27 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from app.archive.bridges import SHORTEST_SECRET, Bridges
-from app.archive.context import Context
+from app.archive.context import Context, TransferRules
 from app.archive.derived_cache import DerivedCache
 from app.archive.store import Storekeeper
 from app.archive.worklist_rules import WorklistRules
 from app.blobs.local import LocalBlobStore
 from app.catalog.engine import Catalog
-from app.dicomweb import capabilities, delete, faults, peers, qido, remote_peers, stow, wado, wado_uri, worklist
+from app.catalog.notices import Notices
+from app.dicomweb import (
+    capabilities,
+    delete,
+    destinations,
+    faults,
+    peers,
+    qido,
+    remote_peers,
+    stow,
+    transfers,
+    wado,
+    wado_uri,
+    worklist,
+)
 from app.dicomweb.cors import Cors
 from app.dicomweb.description import Described
 from app.dicomweb.front_door import FrontDoor
@@ -64,6 +78,13 @@ def make_context(settings: Settings, database_url: str) -> Context:
         max_stores=settings.max_stores,
         blank_preamble=settings.blank_preamble,
         spool=spool,
+        transfers=TransferRules(
+            settings.transfer_tries,
+            settings.transfer_pause_seconds,
+            settings.transfer_days,
+            settings.transfer_lease_seconds,
+            settings.transfers_each,
+        ),
         derived=DerivedCache(settings.data / "derived", settings.derived_mib << 20),
     )
 
@@ -98,6 +119,7 @@ def create_app(
         app.state.storekeeper = keeper = Storekeeper(context)
         yield
         await keeper.drain()
+        await app.state.notices.close()
         context.codecs.close()
         await context.bridges.close()
         await context.catalog.close()
@@ -106,6 +128,7 @@ def create_app(
         title="Fileroom", version="0.1.0", lifespan=lifespan, redirect_slashes=False, docs_url=None, redoc_url=None
     )
     app.state.context = context
+    app.state.notices = Notices(context.catalog.url)
     app.state.settings = settings
     app.add_exception_handler(FileroomError, faults.answer_fault)
     app.add_exception_handler(HTTPException, faults.answer_router)
@@ -115,6 +138,8 @@ def create_app(
         app.include_router(router, prefix=DICOMWEB_ROOT)
     app.include_router(remote_peers.router)  # before the registry, whose AE titles may hold slashes
     app.include_router(peers.router)
+    app.include_router(destinations.router)
+    app.include_router(transfers.router)
     app.include_router(wado_uri.router)
     app.add_route("/healthz", health.healthz, methods=["GET"])
     app.add_route("/readyz", health.readyz(_checks(context, metrics)), methods=["GET"])

@@ -91,6 +91,21 @@ class Settings(BaseSettings):
         default=1024, ge=0, description="Transcoded and rendered pictures kept in `data` by all workers, MiB; 0: none"
     )
     blank_preamble: bool = Field(default=False, description="Send 128 NUL bytes instead of the stored preamble")
+    transfer_tries: int = Field(
+        default=10, ge=1, le=1000, description="Tries of a transfer after which it is set aside as failed"
+    )
+    transfer_pause_seconds: float = Field(
+        default=5, gt=0, description="Seconds between the first two tries of a transfer; the next ones take longer"
+    )
+    transfer_days: float = Field(
+        default=7, gt=0, description="Days for which a transfer waits for a destination that cannot be reached"
+    )
+    transfer_lease_seconds: float = Field(
+        default=20, ge=1, le=60, description="Seconds without a sign of its worker after which another takes a transfer"
+    )
+    transfers_each: int = Field(
+        default=2, ge=1, le=64, description="Transfers to one destination that are under way at a time"
+    )
     viewer: str = Field(
         default="", description="Folder of a viewer that `make viewer` made; empty: the installed one; `none`"
     )

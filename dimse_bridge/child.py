@@ -33,6 +33,7 @@ from dimse_bridge.reception import Reception
 from dimse_bridge.remote.door import Door
 from dimse_bridge.settings import Listener, Settings
 from dimse_bridge.status_port import serve_status
+from dimse_bridge.transfers import Transfers
 
 log = logging.getLogger("fileroom.bridge")
 
@@ -101,6 +102,7 @@ class _Child:
         self._acceptors: set[Acceptor] = set()
         self._joining: set[asyncio.Task[None]] = set()
         self._metrics = post.metrics
+        self._transfers = Transfers(post.settings, self.reception)
         self._status = post.status if number == 0 else None
         self._listens = post.door
         self._door = Door(self.reception, post.settings.remote_token)
@@ -117,6 +119,7 @@ class _Child:
             await serve_status(self._status, self._metrics, self.reception.is_ready)
         if self._listens is not None:
             await self._door.start(self._listens)
+        self._transfers.start()
         await ending.wait()
         loop.remove_reader(self._channel.fileno())
         await self._drain()
@@ -181,7 +184,7 @@ class _Child:
             if acceptor.association is not None:
                 acceptor.association.finish()
         tasks = [acceptor.task for acceptor in self._acceptors if acceptor.task is not None]
-        tasks += self._door.tasks
+        tasks += [*self._door.tasks, *self._transfers.end()]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=self._shutdown_seconds)
             if late:

@@ -18,6 +18,18 @@ from app.pixels.codecs import Codecs
 from app.pixels.picture import Picture
 
 
+@dataclass(frozen=True, slots=True)
+class TransferRules:
+    """How the queue sends: tries of one transfer, the first pause between them, for how many days a destination may be
+    out of reach, how long a lease lasts, and how many transfers of one destination are active at a time."""
+
+    tries: int = 10
+    pause_seconds: float = 5.0
+    days: float = 7.0
+    lease_seconds: float = 20.0
+    each: int = 2
+
+
 @dataclass(slots=True)
 class Context:
     """One worker's catalog, blob store and rules."""
@@ -36,6 +48,7 @@ class Context:
     blank_preamble: bool = False
     spool: Path = Path("spool")
     worklist: WorklistRules = field(default_factory=WorklistRules)
+    transfers: TransferRules = field(default=TransferRules())
     codecs: Codecs = field(default_factory=Codecs)
     pictures: dict[str, Picture] = field(default_factory=dict)
     """What is known of the frames of some versions."""

@@ -26,6 +26,7 @@ class Notices:
         self._watches: dict[str, set[asyncio.Event]] = {channel: set() for channel in _CHANNELS}
         self._connection: Any = None
         self._lock = asyncio.Lock()
+        self.is_leaving = False
 
     @asynccontextmanager
     async def watch(self, channel: str) -> AsyncIterator[Watch]:
@@ -52,6 +53,13 @@ class Notices:
     def _heard(self, connection: object, pid: int, channel: str, payload: object) -> None:
         for event in self._watches[channel]:
             event.set()
+
+    def leave(self) -> None:
+        """Lets nobody wait any more: the process ends."""
+        self.is_leaving = True
+        for events in self._watches.values():
+            for event in events:
+                event.set()
 
     async def close(self) -> None:
         """Closes the connection."""

@@ -108,7 +108,7 @@ class Stream(Response):
             await self._rest(pieces, receive, send)
 
     async def _rest(self, pieces: Pieces, receive: Receive, send: Send) -> None:
-        gone = asyncio.ensure_future(_disconnect(receive))
+        gone = asyncio.ensure_future(left(receive))
         try:
             async for piece in pieces:
                 if gone.done():
@@ -119,7 +119,7 @@ class Stream(Response):
             gone.cancel()
 
 
-async def _disconnect(receive: Receive) -> None:
+async def left(receive: Receive) -> None:
     """Returns when the client went away; a request body that nobody reads is passed over."""
     while (await receive())["type"] != "http.disconnect":
         pass

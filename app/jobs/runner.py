@@ -1,4 +1,4 @@
-"""The job process: runs what is due, one job at a time; what fails is logged and tried again at the next turn."""
+"""The job process: sweeps from time to time, and works on the queue; what fails is logged and tried again."""
 
 from __future__ import annotations
 
@@ -8,13 +8,27 @@ import logging
 from app.archive.context import Context
 from app.archive.sweep import sweep
 from app.catalog import locks
+from app.catalog.notices import Notices
 from app.errors import FileroomError
+from app.jobs import transfers
 
 log = logging.getLogger("fileroom.jobs")
 
+TRANSFERS = 4
+"""Transfers that one process sends at a time."""
+
 
 async def run(context: Context, sweep_seconds: float) -> None:
-    """Sweeps every `sweep_seconds` until cancelled. Of all nodes one sweeps at a time."""
+    """Does all of it until cancelled."""
+    notices = Notices(context.catalog.url)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_sweep(context, sweep_seconds))
+        for _ in range(TRANSFERS):
+            group.create_task(transfers.work(context, notices))
+
+
+async def _sweep(context: Context, sweep_seconds: float) -> None:
+    """Sweeps every `sweep_seconds`. Of all nodes one sweeps at a time."""
     while True:
         await asyncio.sleep(sweep_seconds)
         try:

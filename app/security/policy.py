@@ -54,6 +54,11 @@ RULES = (
     _rule("POST", r"/peers/.+/retrieve", "write"),
     _rule("GET HEAD", r"/peers(?:/.+)?", "admin", bridge=True),
     _rule("PUT DELETE", r"/peers/.+", "admin"),
+    _rule("GET PUT DELETE", r"/destinations(?:/[^/]+)?", "admin"),
+    _rule("POST", r"/transfers/leases(?:/[^/]+)?", "admin", bridge=True),
+    _rule("GET", r"/transfers/leases/.+", "admin", bridge=True),
+    _rule("GET", r"/transfers(?:/[^/]+(?:/instances)?)?", "read"),
+    _rule("POST", r"/transfers(?:/[^/]+/(?:cancel|retry))?", "write"),
     # about the archive, never about its content
     _rule("GET HEAD", r"/metrics", "read"),
     _rule("GET HEAD", r"/healthz|/readyz", PUBLIC),

@@ -99,6 +99,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._post.board[self._slot] = -1
+        self._post.app.state.notices.leave()
         await super().shutdown(sockets)
 
     def _make_protocol(self) -> DeadlineProtocol:

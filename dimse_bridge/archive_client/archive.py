@@ -209,6 +209,18 @@ class Archive:
             raise error_of(answer.status, answer.headers, body)
         return answer.headers.get(b"etag", b"").decode("latin-1"), _parsed(body)
 
+    async def post_json(self, path: str, value: object) -> Any:
+        """POST of a JSON document at `path` beside or below the root; the answer's document, None for 204."""
+        body = orjson.dumps(value)
+        lines = f"Accept: application/json\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        answer = await self._pool.send(self._head("POST", path, lines), (body,), _LONGEST_PAGE)
+        document = await answer.read(_LONGEST_PAGE)
+        if answer.status == 204:
+            return None
+        if not 200 <= answer.status < 300:
+            raise error_of(answer.status, answer.headers, document)
+        return _parsed(document)
+
     # ---------------------------------------------------------------- Retrieve (PS3.18 10.4)
 
     async def retrieve(self, path: str, accept: str, parameters: Parameters = ()) -> AsyncGenerator[Part, None]:

@@ -1,0 +1,232 @@
+"""Transfers: instances on their way to a DIMSE peer or another DICOMweb server, by the durable queue. Workers hold one
+by a lease; they tell what became of each instance, and how it ended (`OUTCOMES`)."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from app.archive import destinations, peers
+from app.archive.audit import AuditEvent
+from app.archive.context import Context
+from app.catalog import queue
+from app.catalog.notices import QUEUE, Notices
+from app.catalog.queue import DIMSE, INSTANCE_STATES, REFUSED, STATES, STOW, Due, Job, JobInstance, NewJob, Told
+from app.dicom.uid import is_uid
+from app.errors import BadRequest, NotFound
+
+OUTCOMES = ("ended", "more", "again", "unreachable", "failed")
+PORTION = 1000
+"""Instances of one lease; the rest of a longer transfer is another's."""
+GONE = "the archive has it no more"
+_LOOK_SECONDS = 2.0
+_MOST_LISTED = 10_000
+_LARGEST = (1 << 63) - 1
+_LONGEST_TEXT = 500
+_MEMBERS = frozenset({"peer", "server", "study", "series", "instances", "echo", "tries", "order"})
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where to: a DIMSE peer by AE title, or a DICOMweb server by name."""
+
+    queue: str
+    name: str
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Target:
+        """The one of `peer` and `server` that is given; raises `BadRequest`."""
+        given = [name for name in ("peer", "server") if name in value]
+        if len(given) != 1 or not isinstance(value[given[0]], str):
+            raise BadRequest("either `peer` (an AE title) or `server` (the name of a destination) is needed")
+        return cls(DIMSE if given == ["peer"] else STOW, value[given[0]].strip())
+
+    def to_json(self) -> dict[str, str]:
+        """The member that `from_json` reads."""
+        return {"peer" if self.queue == DIMSE else "server": self.name}
+
+    async def check(self, context: Context) -> None:
+        """Raises `BadRequest` when nothing can be sent there."""
+        try:
+            if self.queue == STOW:
+                await destinations.one(context, self.name)
+            elif not (await peers.one(context, self.name)).host:
+                raise BadRequest("the peer has no address")
+        except NotFound as error:
+            raise BadRequest(f"{error.detail}: register it first") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A transfer that somebody asks for."""
+
+    target: Target
+    study: str
+    series: str = ""
+    sops: tuple[str, ...] = ()
+    echo: bool = False
+    tries: int = 0
+    order: str = ""
+
+    @classmethod
+    def from_json(cls, value: object) -> Request:
+        """The transfer that a JSON object asks for; raises `BadRequest`."""
+        if not isinstance(value, dict):
+            raise BadRequest("a transfer is a JSON object")
+        if not _MEMBERS.issuperset(value):
+            raise BadRequest(f"a transfer has the members {', '.join(sorted(_MEMBERS))}")
+        uids = [value.get("study"), *([value["series"]] if "series" in value else ())]
+        sops = value.get("instances", [])
+        if not isinstance(sops, list) or len(sops) > _MOST_LISTED:
+            raise BadRequest(f"`instances` is a list of at most {_MOST_LISTED} SOP Instance UIDs")
+        if not all(isinstance(uid, str) and is_uid(uid) for uid in (*uids, *sops)):
+            raise BadRequest("`study` is needed; it, `series` and each of `instances` are UIDs")
+        tries, echo, order = value.get("tries", 0), value.get("echo", False), value.get("order", "")
+        if isinstance(tries, bool) or not isinstance(tries, int) or not 0 <= tries <= 1000:
+            raise BadRequest("`tries` is a whole number from 1 to 1000")
+        if not isinstance(echo, bool) or not isinstance(order, str) or len(order) > 128 or "\0" in order:
+            raise BadRequest("`echo` is true or false, and `order` a text of at most 128 characters")
+        series = uids[1] if len(uids) > 1 else ""
+        return cls(Target.from_json(value), str(uids[0]), str(series), tuple(sops), echo, tries, order)
+
+    def job(self, context: Context, origin: str) -> NewJob:
+        """The job to add."""
+        target, tries = self.target, self.tries or context.transfers.tries
+        payload = {"echo": self.echo}
+        place = (self.study, self.series, self.sops, self.order)
+        return NewJob(target.queue, target.name, origin, tries, payload, *place)
+
+
+class Lease(NamedTuple):
+    """A job in the hands of a worker."""
+
+    token: str
+    job: Job
+    due: Sequence[Due]
+
+
+async def create(context: Context, principal: str, request: Request) -> Job:
+    """Queues a transfer; raises `BadRequest` for a destination that is not registered, `NotFound` when no visible
+    instance is meant."""
+    await request.target.check(context)
+    await context.audit(AuditEvent("create-transfer", principal))
+    made = await queue.add(context.catalog, request.job(context, principal))
+    if made is None:
+        raise NotFound("no such study, series or instances")
+    return await one(context, made)
+
+
+async def one(context: Context, number: int) -> Job:
+    """One transfer; raises `NotFound`."""
+    found = await queue.find(context.catalog, number) if 0 < number <= _LARGEST else None
+    if found is None:
+        raise NotFound("no such transfer")
+    return found
+
+
+async def listed(context: Context, before: int, state: str, destination: str, most: int) -> list[Job]:
+    """Transfers, the newest first; `state` and `destination` "" mean any. Raises `BadRequest`."""
+    if state and state not in STATES:
+        raise BadRequest(f"`state` is one of {', '.join(STATES)}")
+    number = STATES.index(state) if state else None
+    return await queue.listed(context.catalog, before or _LARGEST, number, destination, most)
+
+
+async def instances(context: Context, number: int, after: int, most: int) -> list[JobInstance]:
+    """A page of the instances of a transfer."""
+    return await queue.instances(context.catalog, number, after, most)
+
+
+async def cancel(context: Context, principal: str, number: int) -> Job:
+    """Ends a transfer that has not ended, and gives it; raises `NotFound`, or `BadRequest` when it has ended."""
+    await one(context, number)
+    await context.audit(AuditEvent("cancel-transfer", principal))
+    if not await queue.cancel(context.catalog, number, "cancelled on request"):
+        raise BadRequest("the transfer has ended already")
+    return await one(context, number)
+
+
+async def retry(context: Context, principal: str, number: int) -> Job:
+    """Lets a transfer begin again with what did not arrive, and gives it; raises `NotFound`, or `BadRequest` when there
+    is nothing to do again."""
+    await one(context, number)
+    await context.audit(AuditEvent("retry-transfer", principal))
+    if not await queue.retry(context.catalog, number):
+        raise BadRequest("the transfer is active, or has succeeded")
+    return await one(context, number)
+
+
+# ---------------------------------------------------------------- workers
+
+
+async def claim(context: Context, name: str) -> Lease | None:
+    """A transfer of the queue `name` that is due. Instances that were deleted meanwhile count as refused."""
+    rules, catalog = context.transfers, context.catalog
+    token = secrets.token_urlsafe(24)
+    job = await queue.claim(catalog, name, token, rules.lease_seconds, rules.each)
+    if job is None:
+        return None
+    due = await queue.due(catalog, job.id, PORTION)
+    gone: list[Told] = [(one.at, REFUSED, 0, GONE) for one in due if not one.sop_class]
+    if gone:
+        await queue.report(catalog, token, rules.lease_seconds, gone)
+    return Lease(token, job, [one for one in due if one.sop_class])
+
+
+async def await_claim(context: Context, notices: Notices, name: str, seconds: float) -> Lease | None:
+    """As `claim`, waiting up to `seconds` for a transfer."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    async with notices.watch(QUEUE) as watch:
+        while True:
+            lease = await claim(context, name)
+            left = until - loop.time()
+            if lease is not None or left <= 0 or notices.is_leaving:
+                return lease
+            await watch.wait(min(left, _LOOK_SECONDS, context.transfers.pause_seconds))
+
+
+async def report(context: Context, lease: str, told: Sequence[Told] = ()) -> None:
+    """Renews a lease and writes down what became of instances; raises `NotFound` when the lease is gone: the transfer
+    was cancelled, or is another worker's by now."""
+    if not await queue.report(context.catalog, lease, context.transfers.lease_seconds, told):
+        raise NotFound("no such lease")
+
+
+async def end(context: Context, lease: str, outcome: str, reason: str = "") -> str:
+    """Ends a lease with one of `OUTCOMES`; the state of its transfer then. Raises `NotFound` as `report` does."""
+    rules = context.transfers
+    state = await queue.end(context.catalog, lease, outcome, reason, rules.pause_seconds, rules.days)
+    if state is None:
+        raise NotFound("no such lease")
+    return STATES[state]
+
+
+async def check_lease(context: Context, lease: str, study: str, series: str, sop: str) -> None:
+    """Raises `NotFound` unless the instance is among those of the lease."""
+    if not await queue.holds(context.catalog, lease, study, series, sop):
+        raise NotFound("no such resource")
+
+
+def read_told(value: object) -> list[Told]:
+    """What a worker's JSON tells of instances; raises `BadRequest`."""
+    if not isinstance(value, list) or len(value) > PORTION:
+        raise BadRequest(f"`instances` is a list of at most {PORTION}")
+    return [_told(one) for one in value]
+
+
+def _told(value: object) -> Told:
+    if isinstance(value, list) and len(value) == 4:
+        at, state, status, reason = value
+        numbers = all(isinstance(one, int) and 0 <= one < 1 << 31 for one in (at, state, status))
+        if numbers and state < len(INSTANCE_STATES) and isinstance(reason, str):
+            return at, state, status, plain(reason)
+    raise BadRequest("each of `instances` is [number, state, status, reason]")
+
+
+def plain(text: str) -> str:
+    """A reason as it is kept: short, without characters that a text column cannot hold."""
+    return "".join(sign if sign.isprintable() else " " for sign in text[:_LONGEST_TEXT])
