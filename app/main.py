@@ -25,6 +25,7 @@ from app.dicomweb import (
     destinations,
     faults,
     peers,
+    performed_steps,
     qido,
     remote_peers,
     stow,
@@ -68,6 +69,7 @@ def make_context(settings: Settings, database_url: str) -> Context:
             settings.worklist_time_without_date,
             settings.worklist_times_over_days,
         ),
+        steps_complete_studies=settings.mpps_completes_study,
         duplicate_policy=settings.duplicate_policy,
         lenient_matching=settings.lenient_matching,
         query_limit=settings.query_limit,
@@ -133,7 +135,7 @@ def create_app(
     app.add_exception_handler(FileroomError, faults.answer_fault)
     app.add_exception_handler(HTTPException, faults.answer_router)
     app.add_exception_handler(Exception, faults.answer_fault)
-    routers = [module.router for module in (stow, qido, wado, delete, worklist)]
+    routers = [module.router for module in (stow, qido, wado, delete, worklist, performed_steps)]
     for router in (*routers, capabilities.router(routers)):
         app.include_router(router, prefix=DICOMWEB_ROOT)
     app.include_router(remote_peers.router)  # before the registry, whose AE titles may hold slashes

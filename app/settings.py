@@ -61,6 +61,9 @@ class Settings(BaseSettings):
         default="auto",
         description="Calling AE titles that are not registered; `auto`: admitted when only this machine can call",
     )
+    mpps_completes_study: bool = Field(
+        default=True, description="MPPS completes a study when every instance that it references is there"
+    )
     duplicate_policy: Literal["replace", "keep", "reject"] = Field(
         default="replace", description="Other content under a stored SOP Instance UID"
     )

@@ -5,9 +5,29 @@ from __future__ import annotations
 import time
 
 from app.telemetry.metrics import Metrics, line
-from dimse_bridge.association.commands import C_ECHO_RQ, C_FIND_RQ, C_GET_RQ, C_MOVE_RQ, C_STORE_RQ
+from dimse_bridge.association.commands import (
+    C_ECHO_RQ,
+    C_FIND_RQ,
+    C_GET_RQ,
+    C_MOVE_RQ,
+    C_STORE_RQ,
+    N_ACTION_RQ,
+    N_CREATE_RQ,
+    N_GET_RQ,
+    N_SET_RQ,
+)
 
-SERVICES = {C_ECHO_RQ: "echo", C_STORE_RQ: "store", C_FIND_RQ: "find", C_GET_RQ: "get", C_MOVE_RQ: "move"}
+SERVICES = {
+    C_ECHO_RQ: "echo",
+    C_STORE_RQ: "store",
+    C_FIND_RQ: "find",
+    C_GET_RQ: "get",
+    C_MOVE_RQ: "move",
+    N_CREATE_RQ: "mpps",
+    N_SET_RQ: "mpps",
+    N_GET_RQ: "mpps",
+    N_ACTION_RQ: "commitment",
+}
 UNREGISTERED = "(not registered)"
 """Stands for all calling AE titles that nobody registered: they could be as many as a caller likes."""
 

@@ -38,6 +38,7 @@ class Context:
     blobs: BlobStore
     limits: Limits = field(default=DEFAULT)
     duplicate_policy: str = "replace"
+    steps_complete_studies: bool = True
     lenient_matching: bool = False
     query_limit: int = 1000
     reserve_bytes: int = 1 << 30

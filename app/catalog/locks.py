@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from app.catalog.engine import Catalog
 
 SWEEPER = 0x46495357
+PROCEDURES = 0x46495052
 
 _TRY = "SELECT pg_try_advisory_lock($1)"
 _FREE = "SELECT pg_advisory_unlock($1)"

@@ -82,6 +82,9 @@ class Behaviour:
     `each-day`, or `ignored`; empty: the archive's setting."""
     retrieve_with: str = "move"
     """How we retrieve from the peer: by C-MOVE to us (`move`), for which it must know us, or by C-GET (`get`)."""
+    performed_step_failure: int = 0
+    """Status of each N-CREATE and N-SET that is refused for another reason than 0111, 0112 or 0120; 0: as PS3.4 F.7
+    says: 0106 for a status that is not allowed, 0110 after the end of the step."""
     attempts: int = 3
     """How often we send an instance to the peer while it answers that it cannot store now."""
     ignore_statuses: bool = False
@@ -107,11 +110,12 @@ _RANGES = MappingProxyType(
         "max_pdu": (4096, 0xFFFFFFFF),
         "store_out_of_resources": (0xA700, 0xA7FF),
         "find_failure": (0xC000, 0xCFFF),
+        "performed_step_failure": (0xC000, 0xCFFF),
         "attempts": (1, 100),
     }
 )
 _UIDS = frozenset({"transfer_syntaxes", "sop_classes"})
-_OR_ZERO = frozenset({"max_pdu", "find_failure"})
+_OR_ZERO = frozenset({"max_pdu", "find_failure", "performed_step_failure"})
 
 _DIFFERENCES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -121,13 +125,14 @@ _DIFFERENCES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "xpacs": {"retrieve_by_keys": True},
         # Medasys DxServer 7 conformance statement: A765 with an Error Comment; table 7 and 11, non-image classes;
         # the first proposed transfer syntax; FF01; hierarchical queries only; DxBroker: the constraints of worklist
-        # searches.
+        # searches; MPPS: C000 for whatever has no status of its own.
         "dxserver": {
             "store_out_of_resources": 0xA765,
             "uncompressed_non_images": True,
             "relational_queries": False,
             "worklist_time_without_date": "today",
             "worklist_times_over_days": "ignored",
+            "performed_step_failure": 0xC000,
         },
         # OnePacs Workstation 8 conformance statement: any address; the first explicit syntax, else the default; STORAGE
         # overwrites, warns of nothing and sends no A7xx, A9xx, Cxxx; FIND at study level, Cxxx for any failure, never

@@ -15,6 +15,7 @@ _PATH_SCHEMAS: dict[str, dict[str, object]] = {
     "study": _UID,
     "series": _UID,
     "instance": _UID,
+    "step": _UID,
     "deletion": {"type": "integer", "minimum": 1},
 }
 _PROBLEM = {

@@ -17,6 +17,12 @@ CHALLENGES = ("Bearer", 'Basic realm="Fileroom: the token is the password"')
 add them by themselves from then on: `app.security.cross_site` stands against pages that would use that."""
 
 
+_NAMED = frozenset(
+    (Outcome.DUPLICATE_INSTANCE, Outcome.MISSING_ATTRIBUTE, Outcome.INVALID_ATTRIBUTE, Outcome.STEP_ENDED)
+)
+"""What a bridge tells apart that asks for a performed procedure step or a commitment."""
+
+
 def problem(error: BaseException) -> Response:
     """The answer to a request that failed with `error`."""
     outcome = outcome_of(error)
@@ -24,6 +30,8 @@ def problem(error: BaseException) -> Response:
     body: dict[str, object] = {"type": "about:blank", "title": status.title, "status": status.http}
     if isinstance(error, FileroomError):
         body["detail"] = error.detail
+        if outcome in _NAMED:
+            body["reason"] = f"{status.reason:04X}"
         body.update(error.extra)
     answer = Response(orjson.dumps(body), status.http, media_type="application/problem+json")
     if status.retry and outcome is not Outcome.BUG:

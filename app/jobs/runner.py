@@ -10,7 +10,7 @@ from app.archive.sweep import sweep
 from app.catalog import locks
 from app.catalog.notices import Notices
 from app.errors import FileroomError
-from app.jobs import transfers
+from app.jobs import procedures, transfers
 
 log = logging.getLogger("fileroom.jobs")
 
@@ -23,6 +23,7 @@ async def run(context: Context, sweep_seconds: float) -> None:
     notices = Notices(context.catalog.url)
     async with asyncio.TaskGroup() as group:
         group.create_task(_sweep(context, sweep_seconds))
+        group.create_task(procedures.work(context))
         for _ in range(TRANSFERS):
             group.create_task(transfers.work(context, notices))
 

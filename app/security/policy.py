@@ -44,6 +44,8 @@ RULES = (
     _rule("GET HEAD", r"/wado", "read"),
     # PS3.18 10.5
     _rule("POST", r"/dicom-web/studies(?:/[^/]+)?", "write", stores=True),
+    # PS3.18 15.4, 15.5
+    _rule("POST", r"/dicom-web/modality-performed-procedure-steps/[^/]+", "write", stores=True),
     # ours
     _rule("DELETE", rf"/dicom-web/studies/[^/]+{_STUDY_LEVELS}", "delete"),
     _rule("POST", r"/dicom-web/deletions/[^/]+/undo", "delete"),
@@ -67,6 +69,7 @@ RULES = (
 
 _LEVELS = r"(?:studies|series|instances|patients)"
 _BELOW = r"studies/[^/]+/(?:series/[^/]+/instances|series|instances)"
+_PERFORMED = "modality-performed-procedure-steps"
 PEER_RULES = (
     # methods, path, services of `app.dicom.peer` of which the peer must have one
     (frozenset({"POST"}), re.compile(r"/dicom-web/studies(?:/[^/]+)?"), frozenset({"store"})),
@@ -74,6 +77,7 @@ PEER_RULES = (
     (frozenset({"GET"}), re.compile(rf"/dicom-web/(?:{_LEVELS}|{_BELOW})"), frozenset({"find", "get", "move"})),
     (frozenset({"GET"}), re.compile(r"/dicom-web/studies/.+"), frozenset({"get", "move"})),
     (frozenset({"GET"}), re.compile(r"/dicom-web/modality-scheduled-procedure-steps"), frozenset({"worklist"})),
+    (frozenset({"GET", "POST"}), re.compile(rf"/dicom-web/{_PERFORMED}/[^/]+"), frozenset({"mpps"})),
 )
 """What a bridge may ask for on behalf of a peer; what no row names is denied."""
 

@@ -221,6 +221,27 @@ class Archive:
             raise error_of(answer.status, answer.headers, document)
         return _parsed(document)
 
+    # ---------------------------------------------------------------- other services (PS3.18 13, 15)
+
+    async def post(self, path: str, content: bytes, content_type: str = JSON) -> tuple[int, Any]:
+        """Status and parsed document (None when there is none) of the answer to `POST path`, when it is a success. The
+        request is not sent again after its connection broke in the middle."""
+        lines = f"Accept: {JSON}, application/json\r\nContent-Type: {content_type}\r\n"
+        head = self._head("POST", path, lines) + b"Content-Length: %d\r\n\r\n" % len(content)
+        answer = await self._pool.send(head, (content,), _LONGEST_PAGE)
+        body = await answer.read(_LONGEST_PAGE)
+        if not 200 <= answer.status < 300:
+            raise error_of(answer.status, answer.headers, body)
+        return answer.status, _parsed(body) if body else None
+
+    async def get_status(self, path: str) -> tuple[int, Any]:
+        """As `post`, for `GET path` of one data set."""
+        answer = await self._get(path, f"{JSON}, application/json", _LONGEST_PAGE)
+        body = await answer.read(_LONGEST_PAGE)
+        if not 200 <= answer.status < 300:
+            raise error_of(answer.status, answer.headers, body)
+        return answer.status, _parsed(body) if body else None
+
     # ---------------------------------------------------------------- Retrieve (PS3.18 10.4)
 
     async def retrieve(self, path: str, accept: str, parameters: Parameters = ()) -> AsyncGenerator[Part, None]:

@@ -44,6 +44,10 @@ _ERRORS: Mapping[int, type[FileroomError]] = MappingProxyType(
 )
 
 
+_PASSED_ON = ("reason", "attributes")
+"""Members of a Fileroom's problem document that become those of `extra`."""
+
+
 class ArchiveFailed(FileroomError):
     """The archive met a fault of its own (500), or refuses in a way that PS3.18 does not know."""
 
@@ -51,8 +55,11 @@ class ArchiveFailed(FileroomError):
 def error_of(status: int, headers: Mapping[bytes, bytes], body: bytes) -> FileroomError:
     """The exception for an answer that is no success. Statuses of gateways and redirections say that there is no
     archive at this address now."""
-    detail, limit = _problem(headers, body)
-    extra = {"retry_after": _seconds(headers)} if b"retry-after" in headers else None
+    problem = _problem(headers, body)
+    detail, limit = _text(problem, "detail"), _text(problem, "limit")
+    extra: dict[str, object] = {name: problem[name] for name in _PASSED_ON if name in problem}
+    if b"retry-after" in headers:
+        extra["retry_after"] = _seconds(headers)
     if status == 413:
         return LimitExceeded(limit or "request", detail or "over a limit of the archive")
     if status in (502, 504) or 300 <= status < 400 or status < 200:
@@ -60,19 +67,21 @@ def error_of(status: int, headers: Mapping[bytes, bytes], body: bytes) -> Filero
     return _ERRORS.get(status, ArchiveFailed)(detail or f"the archive answered {status}", extra=extra)
 
 
-def _problem(headers: Mapping[bytes, bytes], body: bytes) -> tuple[str, str]:
-    """`detail` and `limit` of a problem document; both empty when there is none. Only such a document is safe to pass
-    on: what other servers write may quote the data."""
+def _problem(headers: Mapping[bytes, bytes], body: bytes) -> dict[str, object]:
+    """A problem document; empty when there is none. Only such a document is safe to pass on: what other servers write
+    may quote the data."""
     if not headers.get(b"content-type", b"").startswith(b"application/problem+json"):
-        return "", ""
+        return {}
     try:
         problem = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return "", ""
-    if not isinstance(problem, dict):
-        return "", ""
-    detail, limit = problem.get("detail"), problem.get("limit")
-    return detail if isinstance(detail, str) else "", limit if isinstance(limit, str) else ""
+        return {}
+    return problem if isinstance(problem, dict) else {}
+
+
+def _text(problem: dict[str, object], name: str) -> str:
+    value = problem.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def _seconds(headers: Mapping[bytes, bytes]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
+from dimse_bridge.association import commands
 from dimse_bridge.association.commands import C_ECHO_RQ, C_FIND_RQ, C_GET_RQ, C_MOVE_RQ, C_STORE_RQ
 from dimse_bridge.association.context import Context
 
@@ -15,6 +16,9 @@ PATIENT_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.1.3"
 STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 STUDY_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
 STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
+PERFORMED_STEP: Final = "1.2.840.10008.3.1.2.3.3"
+PERFORMED_STEP_RETRIEVE: Final = "1.2.840.10008.3.1.2.3.4"
+STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
 
 RIGHTS: Final = MappingProxyType(
     {
@@ -25,6 +29,9 @@ RIGHTS: Final = MappingProxyType(
         STUDY_ROOT_MOVE: "move",
         PATIENT_ROOT_GET: "get",
         STUDY_ROOT_GET: "get",
+        PERFORMED_STEP: "mpps",
+        PERFORMED_STEP_RETRIEVE: "mpps",
+        STORAGE_COMMITMENT: "commitment",
     }
 )
 """The services that are there (PS3.4 A.4, C.6); storage is told by `is_storage`."""
@@ -34,8 +41,21 @@ _OPERATIONS = MappingProxyType(
 )
 
 
+_NORMALIZED = frozenset(
+    {
+        (commands.N_CREATE_RQ, PERFORMED_STEP),
+        (commands.N_SET_RQ, PERFORMED_STEP),
+        (commands.N_GET_RQ, PERFORMED_STEP_RETRIEVE),
+        (commands.N_ACTION_RQ, STORAGE_COMMITMENT),
+    }
+)
+"""DIMSE-N requests that are taken, and the SOP classes whose operations they are (PS3.4 F.7, F.8, J.3)."""
+
+
 def has_operation(context: Context, command_field: int) -> bool:
     """Whether the request is an operation of the context's SOP class of which we are the SCP (PS3.4 A.3, B.2, C.4)."""
+    if (command_field, context.abstract_syntax) in _NORMALIZED:
+        return context.scp
     return context.scp and _OPERATIONS.get(command_field) == RIGHTS.get(context.abstract_syntax, "store")
 
 

@@ -145,6 +145,24 @@ def encode_answer(item: Item, identifier: Identifier, level: Level, syntax: str,
     return Answers(identifier, level, syntax, ae_title=ae_title).encode(item)
 
 
+def encode_whole(item: Item, syntax: str, character_sets: Sequence[str] = ()) -> bytes:
+    """All attributes of a DICOM JSON object as a data set, in the first of `character_sets`, ASCII or UTF-8 that can
+    carry its text. Raises `ArchiveUnreachable` when it is no DICOM JSON."""
+    for repertoire in map(repertoire_of, dict.fromkeys(["", *character_sets, UTF_8])):
+        if repertoire is None:
+            continue
+        encoder = _DataSetEncoder(transfer_syntax(syntax), repertoire)
+        if repertoire.terms:
+            encoder.constant(SPECIFIC_CHARACTER_SET, "CS", repertoire.terms)
+        try:
+            return encoder.encode(item) + encoder.whole(item)
+        except UnicodeEncodeError:
+            continue
+        except JUNK as error:
+            raise ArchiveUnreachable("the archive's answer is no DICOM JSON") from error
+    raise ArchiveUnreachable("the archive's answer is no text of Unicode")
+
+
 def _deflated(encoded: bytes) -> bytes:
     """PS3.5 A.5: the whole data set deflated, and padded to an even length."""
     stream = zlib.compressobj(wbits=-zlib.MAX_WBITS)
@@ -188,6 +206,10 @@ class _DataSetEncoder:
             element = get(name)
             parts.append(empty if element is None else write(element))
         return b"".join(parts)
+
+    def whole(self, item: Item) -> bytes:
+        """Every attribute of `item` but Specific Character Set."""
+        return self._whole_item(item, 0)
 
     def _writer(self, vr: str) -> ValueWriter:
         return value_writer(vr, self._repertoire, self._order)

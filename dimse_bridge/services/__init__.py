@@ -10,10 +10,10 @@ from dimse_bridge.archive_client.archive import Archive
 from dimse_bridge.association.association import Association
 from dimse_bridge.association.commands import C_ECHO_RQ, C_FIND_RQ, C_GET_RQ, C_STORE_RQ
 from dimse_bridge.association.messages import Message
-from dimse_bridge.services import echo, find, get, store
+from dimse_bridge.services import echo, find, get, mpps, store
 
 Service = Callable[[Association, Message, Archive], Awaitable[None]]
 
 SERVICES: Mapping[int, Service] = MappingProxyType(
-    {C_ECHO_RQ: echo.serve, C_FIND_RQ: find.serve, C_GET_RQ: get.serve, C_STORE_RQ: store.serve}
+    {C_ECHO_RQ: echo.serve, C_FIND_RQ: find.serve, C_GET_RQ: get.serve, C_STORE_RQ: store.serve, **mpps.SERVICES}
 )
