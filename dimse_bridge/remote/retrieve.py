@@ -34,7 +34,8 @@ _STUDY, _SERIES, _INSTANCE = 0x0020000D, 0x0020000E, 0x00080018
 _MOST_INSTANCES = 500
 _AT_ONCE_SECONDS = 5.0
 """So long an answer waits for the peer's first response, to be able to say by its status that it failed."""
-_ALIVE_SECONDS = 10.0
+_ALIVE_SECONDS = 2.0
+"""So often a stream says something, so that it is noticed soon when nobody reads it any more."""
 _WELL = frozenset({Progress.DONE, RetrieveStatus.WITH_FAILURES})
 
 

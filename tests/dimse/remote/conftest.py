@@ -13,8 +13,8 @@ import pytest
 from pydicom.dataset import Dataset
 
 from tests.requirements.instances import ROOT, encode, make
-from tests.support.archive import RunningArchive
-from tests.support.bridge import run_dcmtk, start_both
+from tests.support.archive import RunningArchive, free_port
+from tests.support.bridge import run_dcmtk, start_both, start_bridge
 from tests.support.dcmqrscp import QueryRetrieve, start_dcmqrscp
 from tests.support.orthanc import Orthanc, orthanc
 
@@ -60,7 +60,11 @@ def read_events(text: str) -> list[tuple[str, dict[str, Any]]]:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One for the tests of this folder: use new AE titles and UIDs."""
-    archive, port = start_both(tmp_path_factory.mktemp("remote") / "data", FILEROOM_DIMSE_REMOTE_SECONDS="3")
+    archive, port = start_both(
+        tmp_path_factory.mktemp("remote") / "data",
+        FILEROOM_DIMSE_REMOTE_SECONDS="2",
+        FILEROOM_DIMSE_ASSOCIATE_SECONDS="2",
+    )
     with httpx.Client(base_url=archive.url, timeout=60) as user:
         yield Site(archive, port, user)
     assert archive.stop() == 0
@@ -104,3 +108,21 @@ def send(port: int, aet: str, folder: Path, data_sets: Sequence[Dataset]) -> Non
 def uid(study: str) -> str:
     """The Study Instance UID that `studies` gives."""
     return f"{ROOT}.{study}"
+
+
+SECRET = "a secret of this test run"
+
+
+@pytest.fixture(scope="session")
+def apart(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A `fileroom bridge` before the same archive, which has a door for remote peers: its address."""
+    door = free_port()
+    bridge = start_bridge(
+        tmp_path_factory.mktemp("apart"),
+        site.archive.root,
+        FILEROOM_DIMSE_REMOTE=f"127.0.0.1:{door}",
+        FILEROOM_REMOTE_TOKEN=SECRET,
+        FILEROOM_DIMSE_REMOTE_SECONDS="3",
+    )
+    yield f"http://127.0.0.1:{door}"
+    assert bridge.stop() == 0
