@@ -23,6 +23,7 @@ COMMANDS = {
     "verify": ("verify", "re-read what is stored and compare digests"),
     "reindex": ("reindex", "rebuild the catalog from blobs and journals"),
     "jobs": ("jobs", "run the background jobs as a process of its own"),
+    "worklist": ("worklist", "import, show and preview the modality worklist; replay its HL7 messages"),
     "dimse": ("dimse", "ask other AEs: echo, find, get, move, store"),
     "token": ("token", "make, list and revoke API tokens"),
 }

@@ -55,7 +55,7 @@ nothing else (in a context by which we only send, within C-GET, an uncompressed 
 
 ### 3.3 Peers
 
-A peer is registered with `PUT /peers/{{AET}}`. What it may: {services}, the last three for services to
+A peer is registered with `PUT /peers/{{AET}}`. What it may: {services}, the last two for services to
 come. Its behaviour is one of these presets, each member of which can be set apart.
 
 {presets}

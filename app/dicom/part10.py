@@ -68,6 +68,16 @@ class HeaderReader:
         except Exception as error:
             raise Unreadable(_UNEXPECTED) from error
 
+    def finish_json(self) -> bytes:
+        """As `finish`, for a data set that is no instance, such as a worklist item: its whole DICOM JSON object."""
+        try:
+            hits, _ = self._finish_scanner().top.ordered()
+            return b"{%b}" % b",".join([hit[0] for hit in hits])
+        except FileroomError:
+            raise
+        except Exception as error:
+            raise Unreadable(_UNEXPECTED) from error
+
     # ---------------------------------------------------------------- opening
 
     def _feed(self, chunk: bytes) -> None:
@@ -113,6 +123,14 @@ class HeaderReader:
     # ----------------------------------------------------------------- result
 
     def _finish(self) -> Header:
+        scanner = self._finish_scanner()
+        for tag, name in IDENTIFIERS.items():
+            if tag not in scanner.identifiers:
+                raise Unreadable(f"{name} is missing")
+        assert self.dataset_offset is not None
+        return self._header(scanner, self.dataset_offset)
+
+    def _finish_scanner(self) -> Scanner:
         if self._scanner is None and self._meta is None and self._have >= SNIFF:
             self._open(b"".join(self._parts))
         scanner = self._scanner
@@ -123,10 +141,7 @@ class HeaderReader:
             if self._inflater.trailing > 1:
                 self._start.faults.append(("", "bytes after the deflated data set"))
         scanner.finish()
-        for tag, name in IDENTIFIERS.items():
-            if tag not in scanner.identifiers:
-                raise Unreadable(f"{name} is missing")
-        return self._header(scanner, self.dataset_offset)
+        return scanner
 
     def _header(self, scanner: Scanner, offset: int) -> Header:
         hits, in_order = scanner.top.ordered()

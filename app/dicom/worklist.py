@@ -24,14 +24,14 @@ CHARACTER_SET, STUDY_UID, PROCEDURE_ID, ACCESSION = "00080005", "0020000D", "004
 PATIENT_ID, ISSUER, PATIENT_NAME = "00100020", "00100021", "00100010"
 STATION_AET, START_DATE, START_TIME, STEP_ID, STEP_STATUS = "00400001", "00400002", "00400003", "00400009", "00400020"
 PLACER, FILLER = "00402016", "00402017"
-_MODALITY = "00080060"
+MODALITY = "00080060"
 _MIDNIGHT = "000000"
 _NAMESPACE = uuid.UUID("4b0d2b5e-6a0e-4c5c-9f5d-6f1f0a8b7f31")
 """Study Instance UIDs that are made of the same order are the same, however often it is sent."""
 _SHORT = 16
 """Characters of an SH value."""
 _NEEDED = ((PATIENT_ID, "PatientID"), (PATIENT_NAME, "PatientName"))
-_NEEDED_IN_STEP = ((_MODALITY, "Modality"), (START_DATE, "ScheduledProcedureStepStartDate"))
+_NEEDED_IN_STEP = ((MODALITY, "Modality"), (START_DATE, "ScheduledProcedureStepStartDate"))
 
 
 def read_item(content: object, limits: Limits = DEFAULT) -> Item:

@@ -16,6 +16,7 @@ PATIENT_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.1.3"
 STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
 STUDY_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
 STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
+MODALITY_WORKLIST_FIND: Final = "1.2.840.10008.5.1.4.31"
 PERFORMED_STEP: Final = "1.2.840.10008.3.1.2.3.3"
 PERFORMED_STEP_RETRIEVE: Final = "1.2.840.10008.3.1.2.3.4"
 STORAGE_COMMITMENT: Final = "1.2.840.10008.1.20.1"
@@ -32,13 +33,21 @@ RIGHTS: Final = MappingProxyType(
         PERFORMED_STEP: "mpps",
         PERFORMED_STEP_RETRIEVE: "mpps",
         STORAGE_COMMITMENT: "commitment",
+        MODALITY_WORKLIST_FIND: "worklist",
     }
 )
-"""The services that are there (PS3.4 A.4, C.6); storage is told by `is_storage`."""
+"""The services that are there (PS3.4 A.4, C.6, K.5); storage is told by `is_storage`."""
 
 _OPERATIONS = MappingProxyType(
-    {C_ECHO_RQ: "echo", C_STORE_RQ: "store", C_FIND_RQ: "find", C_GET_RQ: "get", C_MOVE_RQ: "move"}
+    {
+        C_ECHO_RQ: {"echo"},
+        C_STORE_RQ: {"store"},
+        C_FIND_RQ: {"find", "worklist"},
+        C_GET_RQ: {"get"},
+        C_MOVE_RQ: {"move"},
+    }
 )
+"""Which of the rights the SOP classes need that a request is an operation of."""
 
 
 _NORMALIZED = frozenset(
@@ -53,10 +62,11 @@ _NORMALIZED = frozenset(
 
 
 def has_operation(context: Context, command_field: int) -> bool:
-    """Whether the request is an operation of the context's SOP class of which we are the SCP (PS3.4 A.3, B.2, C.4)."""
+    """Whether the request is an operation of the context's SOP class of which we are the SCP (PS3.4 A.3, B.2, C.4,
+    K.4)."""
     if (command_field, context.abstract_syntax) in _NORMALIZED:
         return context.scp
-    return context.scp and _OPERATIONS.get(command_field) == RIGHTS.get(context.abstract_syntax, "store")
+    return context.scp and RIGHTS.get(context.abstract_syntax, "store") in _OPERATIONS.get(command_field, ())
 
 
 _STANDARD_ROOT = "1.2.840.10008."

@@ -57,20 +57,25 @@ _NUMBERS = itertools.count()
 
 
 class Answers:
-    """The answers to one request, at `level`. `ae_title` is ours, where retrieves may be asked for; `own_set` the
-    character set for when the request names none."""
+    """The answers to one request, at `level`; None for a worklist, which has no levels. `ae_title` is ours, where
+    retrieves may be asked for; `own_set` the character set for when the request names none."""
 
-    def __init__(self, identifier: Identifier, level: Level, syntax: str, *, ae_title: str, own_set: str = "") -> None:
-        self._constants = {QUERY_RETRIEVE_LEVEL: level, RETRIEVE_AE_TITLE: ae_title}
-        self._implied = {tag: uid for tag in _NAMED if is_uid(uid := identifier.text(tag))}
+    def __init__(
+        self, identifier: Identifier, level: Level | None, syntax: str, *, ae_title: str = "", own_set: str = ""
+    ) -> None:
+        self._constants: dict[int, str] = {}
+        self._implied: dict[int, str] = {}
         """What a result need not repeat, since the resource named it."""
-        self._implied[INSTANCE_AVAILABILITY] = _ONLINE
         wanted = {key.tag: key for key in identifier.keys}
-        for tag in (*self._constants, INSTANCE_AVAILABILITY):
-            wanted[tag] = Key(tag, first_vr(tag))
+        if level is not None:
+            self._constants = {QUERY_RETRIEVE_LEVEL: level, RETRIEVE_AE_TITLE: ae_title}
+            self._implied = {tag: uid for tag in _NAMED if is_uid(uid := identifier.text(tag))}
+            self._implied[INSTANCE_AVAILABILITY] = _ONLINE
+            for tag in (*self._constants, INSTANCE_AVAILABILITY):
+                wanted[tag] = Key(tag, first_vr(tag))
         asked = wanted.pop(SPECIFIC_CHARACTER_SET, None)
         self._keys = [wanted[tag] for tag in sorted(wanted)]
-        self._empty = {key.tag for key in self._keys if not is_supported(key, level)}
+        self._empty = {key.tag for key in self._keys if level is not None and not is_supported(key, level)}
         self._syntax = transfer_syntax(syntax)
         self._says_default = asked is not None
         sets = [identifier.character_set] if identifier.character_set else ["", own_set]
@@ -122,7 +127,9 @@ class Answers:
         return encoder
 
 
-def prepare_answers(identifier: Identifier, level: Level, syntax: str, *, ae_title: str, own_set: str = "") -> Answers:
+def prepare_answers(
+    identifier: Identifier, level: Level | None, syntax: str, *, ae_title: str = "", own_set: str = ""
+) -> Answers:
     """As `Answers`, the same ones for requests that ask for the same, whatever their conditions are."""
     kept = _NAMED | {SPECIFIC_CHARACTER_SET} if level in ("SERIES", "IMAGE") else {SPECIFIC_CHARACTER_SET}
     keys = tuple([_without_condition(key, kept) for key in identifier.keys])
@@ -130,7 +137,7 @@ def prepare_answers(identifier: Identifier, level: Level, syntax: str, *, ae_tit
 
 
 @lru_cache(maxsize=64)
-def _prepare(identifier: Identifier, level: Level, syntax: str, ae_title: str, own_set: str) -> Answers:
+def _prepare(identifier: Identifier, level: Level | None, syntax: str, ae_title: str, own_set: str) -> Answers:
     return Answers(identifier, level, syntax, ae_title=ae_title, own_set=own_set)
 
 

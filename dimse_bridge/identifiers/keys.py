@@ -37,7 +37,8 @@ PATIENT_COUNTS = frozenset({0x00201200, 0x00201202, 0x00201204})
 """Number of Patient Related Studies, Series, Instances: answered at PATIENT level only."""
 _OF_THE_QUERY = frozenset({SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL, 0x00080053, RETRIEVE_AE_TITLE})
 """What is about the query and not about what is found."""
-_MOST_FIELDS = 200
+MOST_FIELDS = 200
+"""Attributes that a search names; for more it asks for all."""
 _MOST_UIDS = 100
 
 
@@ -138,11 +139,11 @@ def _parameters(identifier: Identifier, level: Level, left_out: set[int]) -> Ite
     for key in identifier.keys:
         if key.tag in _OF_THE_QUERY or key.tag in left_out:
             continue
-        conditions = list(_conditions(key, f"{key.tag:08X}")) if _is_matched(key, level) else []
+        conditions = list(conditions_of(key, f"{key.tag:08X}")) if _is_matched(key, level) else []
         yield from conditions
         if is_supported(key, level) and (not conditions or key.items):
             fields.append(f"{key.tag:08X}")
-    if len(fields) > _MOST_FIELDS:
+    if len(fields) > MOST_FIELDS:
         fields = ["all"]
     if fields:
         yield "includefield", ",".join(fields)
@@ -155,10 +156,12 @@ def _is_matched(key: Key, level: Level) -> bool:
     return is_supported(key, level) or (level != "PATIENT" and row is not None and bool(row.column))
 
 
-def _conditions(key: Key, name: str) -> Iterator[tuple[str, str]]:
+def conditions_of(key: Key, name: str) -> Iterator[tuple[str, str]]:
+    """The search parameters for the values of a key and of the items in it; `name` is its attribute ID (PS3.18
+    8.3.4.1)."""
     if key.vr == "SQ":
         for item in key.items:
             for inner in item:
-                yield from _conditions(inner, f"{name}.{inner.tag:08X}")
+                yield from conditions_of(inner, f"{name}.{inner.tag:08X}")
     elif key.vr not in BINARY and key.text.strip("*") and key.tag != SPECIFIC_CHARACTER_SET:
         yield name, key.text.replace("\\", ",") if key.vr in ("UI", "CS") else key.text

@@ -1,6 +1,7 @@
 """Every query key of the lists that a search can carry matches as listed, or is returned when it is asked for.
 
-Not here: the worklist, and Retrieve by C-MOVE and C-GET, which the bridge expands by the same searches."""
+Not here: the worklist (`tests/dimse/worklist`), and Retrieve by C-MOVE and C-GET, which the bridge expands by the same
+searches."""
 
 from __future__ import annotations
 

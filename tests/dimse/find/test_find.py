@@ -188,12 +188,12 @@ def test_an_identifier_that_cannot_be_read_is_cxxx_and_the_association_lives(bri
         assert ask(association, identifier(PatientID=PATIENT_ID)).status == Progress.DONE
 
 
-def raw_query(association: Association, raw: bytes) -> int:
+def raw_query(association: Association, raw: bytes, model: str = STUDY_ROOT) -> int:
     """The status of a C-FIND whose identifier is these bytes."""
     request = C_FIND()
-    request.MessageID, request.AffectedSOPClassUID, request.Priority = 1, STUDY_ROOT, 2
+    request.MessageID, request.AffectedSOPClassUID, request.Priority = 1, model, 2
     request.Identifier = io.BytesIO(raw)
-    context = next(c for c in association.accepted_contexts if c.abstract_syntax == STUDY_ROOT)
+    context = next(c for c in association.accepted_contexts if c.abstract_syntax == model)
     association._reactor_checkpoint.clear()
     association.dimse.send_msg(request, context.context_id or 0)
     _, response = association.dimse.get_msg(block=True)
