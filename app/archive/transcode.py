@@ -12,7 +12,7 @@ import struct
 import uuid
 import zlib
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -22,6 +22,7 @@ from app.archive import frames
 from app.archive.context import Context
 from app.archive.decoded_frames import frame_in
 from app.archive.frames import PieceCache, Place
+from app.archive.icons import decoded_icons
 from app.archive.retrieve import Instance, Pieces, missing, read, read_at_once
 from app.catalog import lookups
 from app.dicom.convert import Conversion, encoding_of, rewrite_meta
@@ -85,7 +86,8 @@ async def _transcoded(context: Context, cache: PieceCache, instance: Instance, s
     async with aclosing(_frames(context, cache, instance, picture, syntax)) as made:
         first = await anext(made, b"")
         edits = _edits(instance, members, picture, syntax, len(first))
-        async for piece in _header(context, instance, syntax, edits):
+        icons = await decoded_icons(context, instance, members)
+        async for piece in _header(context, instance, syntax, edits, icons):
             yield piece
         if transfer_syntax(syntax).encapsulated:
             async for piece in _encapsulated(first, made):
@@ -155,14 +157,16 @@ def _text(text: str, padding: bytes = b" ") -> bytes:
 # --------------------------------------------------------------------------------------------------- around the pixels
 
 
-async def _header(context: Context, instance: Instance, syntax: str, edits: Edits) -> Pieces:
+async def _header(
+    context: Context, instance: Instance, syntax: str, edits: Edits, icons: Mapping[int, Edits]
+) -> Pieces:
     """Everything up to the pixel element, preamble and file meta included."""
     meta = await read_at_once(context, instance, 0, instance.dataset_offset) if instance.dataset_offset else b""
     renamed = syntax in _METHODS
     sop = derived_uid(instance, syntax) if renamed else instance.sop
     yield rewrite_meta(meta, instance.sop_class, sop, syntax, renamed=renamed)
     source = encoding_of(instance.transfer_syntax)
-    reencoder = Reencoder(source, context.limits, target=encoding_of(syntax), edits=edits)
+    reencoder = Reencoder(source, context.limits, target=encoding_of(syntax), edits=edits, item_edits=icons)
     start = 0 if transfer_syntax(instance.transfer_syntax).deflated else instance.dataset_offset
     end = await _element_begin(context, instance)
     async for piece in frames.stored_span(context, instance, start, end - start):

@@ -47,13 +47,14 @@ _WHOLES = {order: struct.Struct(f"{order}I").unpack_from for order in "<>"}
 
 
 Edits = Mapping[int, tuple[str, bytes] | None]
-"""Top-level elements that are no sequences: tag → VR and value of even length, None to leave the element out."""
+"""Elements of one level that are no sequences: tag → VR and value of even length, None to leave the element out. Only
+what they replace may be encapsulated."""
 
 
 @dataclass(slots=True)
 class _Level:
     """A data set, item or sequence under way: from `encoding` to `target`. `end` is absolute; `known` are values that
-    other VRs depend on."""
+    other VRs depend on. A sequence's `edits` are those of its items; `due` are the tags still to come."""
 
     end: int
     encoding: Encoding
@@ -61,12 +62,15 @@ class _Level:
     is_sequence: bool = False
     known: dict[int, int] = field(default_factory=dict)
     creators: dict[int, str] = field(default_factory=dict)
+    edits: Edits = field(default_factory=dict)
+    due: list[int] = field(default_factory=list)
 
 
 class Reencoder:
     """Takes one data set in any portions. `published_vrs`: private attributes without a VR get the one that is known
     for them; otherwise they become UN, and sequences among them stay in Implicit VR Little Endian (PS3.5 6.2.2).
-    `edits` replace, add or remove elements; their values are in the byte order of `target`."""
+    `edits` replace, add or remove elements of the data set, `item_edits` those of the items of its sequences, by the
+    sequence's tag; their values are in the byte order of `target`."""
 
     def __init__(
         self,
@@ -76,10 +80,11 @@ class Reencoder:
         target: Encoding = EXPLICIT_LE,
         published_vrs: bool = True,
         edits: Edits | None = None,
+        item_edits: Mapping[int, Edits] | None = None,
     ) -> None:
-        self._edits = edits or {}
-        self._due = sorted(self._edits)
-        self._levels = [_Level(ENDLESS, encoding, target)]
+        self._levels = [_Level(ENDLESS, encoding, target, edits=edits or {}, due=sorted(edits or {}))]
+        self._item_edits = item_edits or {}
+        self._skips_fragments = False
         self._limits = limits
         self._published_vrs = published_vrs
         self._rest = b""
@@ -151,6 +156,8 @@ class Reencoder:
 
     def _next(self, data: memoryview, pos: int) -> int:
         """Takes what stands at `pos`; where the next thing stands, or -1 when more bytes are needed."""
+        if self._skips_fragments:
+            return self._skip_fragment(data, pos)
         self._close_ended()
         level = self._levels[-1]
         if len(data) - pos < 8:
@@ -188,6 +195,9 @@ class Reencoder:
         """An element whose header has `header` bytes."""
         start = pos + header
         if length == _UNDEFINED or vr == "SQ":
+            if tag in PIXEL_TAGS and self._edit_up_to(tag):
+                self._skips_fragments = True
+                return start
             if vr not in ("SQ", "UN") or tag in PIXEL_TAGS:
                 raise Unreadable("encapsulated values are not converted without a codec")
             self._begin_sequence(ENDLESS if length == _UNDEFINED else self._at + header + length, tag, vr)
@@ -196,7 +206,7 @@ class Reencoder:
             return -1
         if self._at + header + length > self._levels[-1].end:
             raise Unreadable("an element is longer than the item that holds it")
-        edited = len(self._levels) == 1 and self._edit_up_to(tag)
+        edited = self._edit_up_to(tag)
         self._drop = edited or not tag & 0xFFFF
         if not self._drop:
             self._write_header(tag, vr, length)
@@ -214,12 +224,13 @@ class Reencoder:
 
     def _edit_up_to(self, tag: int) -> bool:
         """Writes the edits that are due before `tag` or instead of it; whether one stands for it."""
-        while self._due and self._due[0] <= tag:
-            due = self._due.pop(0)
-            if (edit := self._edits[due]) is not None:
+        level = self._levels[-1]
+        while level.due and level.due[0] <= tag:
+            due = level.due.pop(0)
+            if (edit := level.edits[due]) is not None:
                 self._write_header(due, edit[0], len(edit[1]))
                 self._joined += edit[1]
-        return tag in self._edits
+        return tag in level.edits
 
     def _write_header(self, tag: int, vr: str, length: int) -> None:
         target = self._levels[-1].target
@@ -235,11 +246,12 @@ class Reencoder:
 
     def _begin_sequence(self, end: int, tag: int, vr: str) -> None:
         level = self._levels[-1]
-        if len(self._levels) == 1:
-            self._edit_up_to(tag)
+        self._edit_up_to(tag)
         stays = vr == "UN" and not self._published_vrs and not level.encoding.explicit and level.target.explicit
         self._write_header(tag, "UN" if stays else "SQ", _UNDEFINED)
         self._enter(end, is_sequence=True)
+        if len(self._levels) == 2:
+            self._levels[-1].edits = self._item_edits.get(tag, {})
         if stays:
             self._levels[-1].target = IMPLICIT_LE
 
@@ -257,6 +269,8 @@ class Reencoder:
             self._close()
 
     def _close(self) -> None:
+        if not self._levels[-1].is_sequence:
+            self._edit_up_to(ENDLESS)
         level = self._levels.pop()
         self._joined += (_END_SEQUENCE if level.is_sequence else _END_ITEM)[level.target.order]
 
@@ -276,6 +290,20 @@ class Reencoder:
             return pos + 8
         raise Unreadable("a delimitation item where none may be")
 
+    def _skip_fragment(self, data: memoryview, pos: int) -> int:
+        """Passes over one item of an encapsulated value that was replaced, or its end."""
+        if len(data) - pos < 8:
+            return -1
+        group, element, length = _HEADERS["<"](data, pos)
+        tag = group << 16 | element
+        if tag == _ITEM and length != _UNDEFINED:
+            self._left, self._drop = length, True
+        elif tag == _SEQUENCE_END:
+            self._skips_fragments = False
+        else:
+            raise Unreadable("encapsulated pixel data hold something that is no fragment")
+        return pos + 8
+
     def _begin_item(self, data: memoryview, pos: int, length: int) -> int:
         """An item; in explicit VR, one whose first element has no VR is in implicit VR (PS3.5 6.2.2, Note 4)."""
         encoding = self._levels[-1].encoding
@@ -286,7 +314,9 @@ class Reencoder:
             ends = _HEADERS[encoding.order](data, pos + 8)[:2] == (0xFFFE, 0xE00D)
             if not ends and not (letters.isalpha() and letters.isupper()):
                 encoding = Encoding(False, encoding.order)
+        edits = self._levels[-1].edits
         self._enter(ENDLESS if length == _UNDEFINED else self._at + 8 + length, is_sequence=False, encoding=encoding)
+        self._levels[-1].edits, self._levels[-1].due = edits, sorted(edits)
         self._joined += _BEGIN_ITEM[self._levels[-1].target.order]
         return pos + 8
 

@@ -12,13 +12,14 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 import pytest_asyncio
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.uid import UID
+from pydicom.uid import UID, generate_uid
 
 from app.archive import retrieve, transcode
 from app.archive.derived_cache import DerivedCache
@@ -274,6 +275,46 @@ def compressed(one: Dataset, syntax: str) -> bytes:
     made.add_new(0x7FE00010, "OB", encapsulate(frames, has_bot=False))
     made["PixelData"].is_undefined_length = True
     return encode(made, syntax)
+
+
+@pytest.mark.parametrize("size", [16, 120])
+@pytest.mark.parametrize("syntax", [EXPLICIT_LE, IMPLICIT_LE, RLE])
+async def test_a_compressed_icon_becomes_native(door: Door, syntax: str, size: int) -> None:
+    """PS3.5 A.4: what is nested may be native; in JPEG it could not be read in another transfer syntax."""
+    one = read(sample("SC_rgb_jpeg_dcmtk.dcm"))
+    one.SOPInstanceUID = generate_uid()
+    icon = Dataset()
+    icon.SamplesPerPixel, icon.PhotometricInterpretation, icon.PlanarConfiguration = 3, "YBR_FULL_422", 0
+    icon.Rows, icon.Columns, icon.BitsAllocated, icon.BitsStored, icon.HighBit = size, size, 8, 8, 7
+    icon.PixelRepresentation = 0
+    shades = np.add.outer(np.arange(size), np.arange(size)).astype(np.uint8)
+    colours = np.stack([shades, shades[::-1], shades], -1)
+    icon.PixelData = encapsulate([bytes(imagecodecs.jpeg8_encode(colours, level=95))])
+    icon["PixelData"].VR = "OB"
+    icon["PixelData"].is_undefined_length = True
+    one.IconImageSequence = [icon]
+    await door.put(encode(one, one.file_meta.TransferSyntaxUID))
+    made = read((await door.get(address(one), f"application/dicom; transfer-syntax={syntax}")).content)
+    (shown,) = made.IconImageSequence
+    assert (shown.PhotometricInterpretation, shown.PlanarConfiguration, shown.Rows) == ("RGB", 0, size)
+    assert len(shown.PixelData) == 3 * size * size
+    assert np.abs(np.frombuffer(shown.PixelData, np.uint8).astype(int) - colours.ravel()).mean() < 6
+    assert pixels_of(made)[0] == pixels_of(one)[0]
+
+
+@pytest.mark.parametrize("fragments", [b"", b"no JPEG at all, and an odd number "])
+async def test_a_compressed_icon_that_is_none_is_told(door: Door, fragments: bytes) -> None:
+    one = read(sample("SC_rgb_jpeg_dcmtk.dcm"))
+    one.SOPInstanceUID = generate_uid()
+    icon = Dataset()
+    icon.Rows = icon.Columns = 16
+    icon.PixelData = encapsulate([fragments]) if fragments else b"\xfe\xff\x00\xe0" + bytes(4)
+    icon["PixelData"].VR = "OB"
+    icon["PixelData"].is_undefined_length = True
+    one.IconImageSequence = [icon]
+    await door.put(encode(one, one.file_meta.TransferSyntaxUID))
+    assert (await door.get(address(one), f"application/dicom; transfer-syntax={EXPLICIT_LE}")).status_code == 406
+    assert (await door.get(address(one), "application/dicom; transfer-syntax=*")).status_code == 200
 
 
 async def test_bitmaps_follow_each_other_bit_by_bit(door: Door) -> None:
