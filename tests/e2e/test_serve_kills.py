@@ -85,6 +85,6 @@ def test_G03_killed_parent_takes_its_workers_and_frees_the_port(
 
 def test_clean_stop_stops_the_database_too(killed: RunningArchive) -> None:
     processes = killed.processes()
-    assert killed.stop() == 0
+    assert killed.stop() == 0, killed.log[-3000:]
     assert not psutil.wait_procs(processes, timeout=5)[1]
     assert not (killed.data / "postgres" / "postmaster.pid").exists()
