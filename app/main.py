@@ -21,6 +21,7 @@ from app.catalog.engine import Catalog
 from app.catalog.notices import Notices
 from app.dicomweb import (
     capabilities,
+    changes,
     delete,
     destinations,
     faults,
@@ -28,6 +29,7 @@ from app.dicomweb import (
     performed_steps,
     qido,
     remote_peers,
+    routing,
     stow,
     transfers,
     wado,
@@ -87,6 +89,7 @@ def make_context(settings: Settings, database_url: str) -> Context:
             settings.transfer_lease_seconds,
             settings.transfers_each,
         ),
+        quiet_seconds=settings.quiet_seconds,
         derived=DerivedCache(settings.data / "derived", settings.derived_mib << 20),
     )
 
@@ -142,6 +145,8 @@ def create_app(
     app.include_router(peers.router)
     app.include_router(destinations.router)
     app.include_router(transfers.router)
+    app.include_router(changes.router)
+    app.include_router(routing.router)
     app.include_router(wado_uri.router)
     app.add_route("/healthz", health.healthz, methods=["GET"])
     app.add_route("/readyz", health.readyz(_checks(context, metrics)), methods=["GET"])

@@ -94,6 +94,12 @@ class Settings(BaseSettings):
         default=1024, ge=0, description="Transcoded and rendered pictures kept in `data` by all workers, MiB; 0: none"
     )
     blank_preamble: bool = Field(default=False, description="Send 128 NUL bytes instead of the stored preamble")
+    quiet_seconds: int = Field(
+        default=60,
+        ge=1,
+        le=604_800,
+        description="Seconds without a change after which a series or study is told to be quiet",
+    )
     transfer_tries: int = Field(
         default=10, ge=1, le=1000, description="Tries of a transfer after which it is set aside as failed"
     )

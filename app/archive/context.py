@@ -50,6 +50,7 @@ class Context:
     spool: Path = Path("spool")
     worklist: WorklistRules = field(default_factory=WorklistRules)
     transfers: TransferRules = field(default=TransferRules())
+    quiet_seconds: int = 60
     codecs: Codecs = field(default_factory=Codecs)
     pictures: dict[str, Picture] = field(default_factory=dict)
     """What is known of the frames of some versions."""

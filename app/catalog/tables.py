@@ -528,3 +528,54 @@ class JobRest(SQLModel, table=True):
     destination: str = Field(sa_column=Column("destination", _BYTES, primary_key=True))
     until: datetime = _column("until", DateTime(timezone=True))
     failures: int = _number("failures", "1")
+
+
+class Change(SQLModel, table=True):
+    """An event that is no stored version; see app.catalog.changes."""
+
+    __tablename__ = "change"
+
+    id: int = Field(sa_column=Column("id", BigInteger, primary_key=True, autoincrement=False))
+    at: datetime = _moment("at")
+    kind: str = _column(
+        "kind", Text(), comment="deleted, undone, series-quiet, study-quiet; stored versions are rows of `instance`"
+    )
+    study_uid: str = _uid("study_uid")
+    series_uid: str = _text("series_uid")
+    sop_uid: str = _text("sop_uid")
+    detail: dict[str, Any] = _column("detail", JSONB(), "'{}'")
+
+
+class ChangeCursor(SQLModel, table=True):
+    """How far events may be read, and how far our own readers have read."""
+
+    __tablename__ = "change_cursor"
+
+    name: str = Field(sa_column=Column("name", _BYTES, primary_key=True))
+    position: int = _column(
+        "id",
+        BigInteger(),
+        comment="of `horizon`: up to here nothing can come any more, and everybody may read; of others: how far they "
+        "have read",
+    )
+
+
+class QuietWatch(SQLModel, table=True):
+    """A series, or a study (empty series), of which is to be told when it has not changed for some seconds."""
+
+    __tablename__ = "quiet_watch"
+
+    study_uid: str = Field(sa_column=Column("study_uid", _BYTES, primary_key=True))
+    series_uid: str = Field(sa_column=Column("series_uid", _BYTES, primary_key=True))
+    seconds: int = Field(sa_column=Column("seconds", Integer, primary_key=True, autoincrement=False))
+    changed_at: datetime = _column("changed_at", DateTime(timezone=True))
+
+
+class Route(SQLModel, table=True):
+    """A rule by which instances are sent on."""
+
+    __tablename__ = "route"
+
+    name: str = Field(sa_column=Column("name", _BYTES, primary_key=True))
+    description: dict[str, Any] = _column("json", JSONB(), comment="what app.archive.routing.Route.from_json reads")
+    updated_at: datetime = _moment("updated_at")

@@ -10,7 +10,7 @@ from app.archive.sweep import sweep
 from app.catalog import locks
 from app.catalog.notices import Notices
 from app.errors import FileroomError
-from app.jobs import procedures, transfers
+from app.jobs import feed, procedures, transfers
 
 log = logging.getLogger("fileroom.jobs")
 
@@ -24,6 +24,8 @@ async def run(context: Context, sweep_seconds: float) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(_sweep(context, sweep_seconds))
         group.create_task(procedures.work(context))
+        group.create_task(feed.sequence(context))
+        group.create_task(feed.follow(context))
         for _ in range(TRANSFERS):
             group.create_task(transfers.work(context, notices))
 
