@@ -105,7 +105,7 @@ class Visit:
         deadline = time.monotonic() + SECONDS
         while not condition():
             assert time.monotonic() < deadline, f"not within {SECONDS} s"
-            self.page.wait_for_timeout(400)
+            self.page.wait_for_timeout(250)
 
     def wait_for_picture(self, place: Locator | None = None) -> Locator:
         """Returns when something is drawn there, or else in the first pane; the place."""
@@ -148,7 +148,7 @@ def visiting(url: str, profile: Path, **options: Any) -> Iterator[Visit]:
     """A browser with a fresh profile, on its first page."""
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
-            profile, executable_path=chromium(), args=_ARGUMENTS, viewport={"width": 1400, "height": 900}, **options
+            profile, executable_path=chromium(), args=_ARGUMENTS, viewport={"width": 1400, "height": 720}, **options
         )
         context.add_init_script(_NO_TOUR)
         try:
