@@ -12,14 +12,20 @@ import httpx
 import psutil
 import pytest
 
-from tests.support.archive import RunningArchive, start_archive
+from tests.support.archive import RunningArchive, free_port, start_archive
 from tests.support.bridge import RunningBridge, start_bridge
 from tests.support.orthanc import Orthanc, orthanc
 from tests.support.samples import Sample, new_token, new_uid
 
 __all__ = ["orthanc"]
 
-QUICK: Any = {"FILEROOM_TRANSFER_PAUSE_SECONDS": "0.2", "FILEROOM_TRANSFER_LEASE_SECONDS": "2"}
+QUEUED = 250
+"""Transfers that wait when the archive is killed; a thousand take a minute."""
+QUICK: Any = {
+    "FILEROOM_TRANSFER_PAUSE_SECONDS": "0.2",
+    "FILEROOM_TRANSFER_LEASE_SECONDS": "2",
+    "FILEROOM_TRANSFERS_EACH": "4",
+}
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +60,12 @@ def register(archive: RunningArchive, orthanc: Orthanc, second: RunningArchive) 
     """Both destinations."""
     peer = {"host": "127.0.0.1", "port": orthanc.dimse}
     assert httpx.put(f"{archive.url}/peers/{orthanc.aet}", json=peer).status_code in (201, 204)
-    server = {"url": second.root}
-    assert httpx.put(f"{archive.url}/destinations/second", json=server).status_code in (201, 204)
+    register_second(archive, second.root)
+
+
+def register_second(archive: RunningArchive, url: str) -> None:
+    """The DICOMweb server alone."""
+    assert httpx.put(f"{archive.url}/destinations/second", json={"url": url}).status_code in (201, 204)
 
 
 def transfer(archive: RunningArchive, **wanted: Any) -> int:
@@ -184,3 +194,25 @@ def test_G23_nothing_queued_is_lost_whatever_is_killed(
     for study in studies:
         assert_at_orthanc(orthanc, study)
         assert_at_archive(archive, study)
+
+
+def test_hundreds_of_queued_transfers_survive_a_restart(sender: RunningArchive, archive: RunningArchive) -> None:
+    register_second(sender, f"http://127.0.0.1:{free_port()}/dicom-web")
+    samples = store(sender, 4)
+    with httpx.Client() as client:
+        for at in range(QUEUED):
+            wanted = {"server": "second", "study": samples[0].study, "instances": [samples[at % 4].sop]}
+            assert client.post(f"{sender.url}/transfers", json=wanted).status_code == 201
+    sender.kill()
+    sender.start()
+    sender.wait_ready()
+    register_second(sender, archive.root)
+    deadline = time.monotonic() + 90
+    query = {"destination": "second", "state": "waiting", "limit": "1"}
+    while httpx.get(f"{sender.url}/transfers", params=query).json()["transfers"]:
+        assert time.monotonic() < deadline, sender.log
+        time.sleep(0.2)
+    query |= {"state": "succeeded", "limit": "1000"}
+    done = httpx.get(f"{sender.url}/transfers", params=query).json()["transfers"]
+    assert sum(job["instances"] == {"total": 1, "arrived": 1, "refused": 0} for job in done) >= QUEUED
+    assert_at_archive(archive, samples)
