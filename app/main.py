@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from app.archive.bridges import SHORTEST_SECRET, Bridges
-from app.archive.context import Context, TransferRules
+from app.archive.context import CommitmentRules, Context, TransferRules
 from app.archive.derived_cache import DerivedCache
 from app.archive.store import Storekeeper
 from app.archive.worklist_rules import WorklistRules
@@ -22,6 +22,8 @@ from app.catalog.notices import Notices
 from app.dicomweb import (
     capabilities,
     changes,
+    commitment_reports,
+    commitments,
     delete,
     destinations,
     faults,
@@ -82,6 +84,9 @@ def make_context(settings: Settings, database_url: str) -> Context:
         max_stores=settings.max_stores,
         blank_preamble=settings.blank_preamble,
         spool=spool,
+        commitment=CommitmentRules(
+            settings.commitment_seconds, settings.commitment_timeout_seconds, settings.commitment_tries
+        ),
         transfers=TransferRules(
             settings.transfer_tries,
             settings.transfer_pause_seconds,
@@ -138,13 +143,14 @@ def create_app(
     app.add_exception_handler(FileroomError, faults.answer_fault)
     app.add_exception_handler(HTTPException, faults.answer_router)
     app.add_exception_handler(Exception, faults.answer_fault)
-    routers = [module.router for module in (stow, qido, wado, delete, worklist, performed_steps)]
+    routers = [module.router for module in (stow, qido, wado, delete, worklist, performed_steps, commitments)]
     for router in (*routers, capabilities.router(routers)):
         app.include_router(router, prefix=DICOMWEB_ROOT)
     app.include_router(remote_peers.router)  # before the registry, whose AE titles may hold slashes
     app.include_router(peers.router)
     app.include_router(destinations.router)
     app.include_router(transfers.router)
+    app.include_router(commitment_reports.router)
     app.include_router(changes.router)
     app.include_router(routing.router)
     app.include_router(wado_uri.router)

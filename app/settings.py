@@ -61,6 +61,15 @@ class Settings(BaseSettings):
         default="auto",
         description="Calling AE titles that are not registered; `auto`: admitted when only this machine can call",
     )
+    commitment_seconds: float = Field(
+        default=30, gt=0, description="Seconds between two looks for instances of a storage commitment that are to come"
+    )
+    commitment_timeout_seconds: float = Field(
+        default=600, ge=0, description="Seconds after which instances that have not come are reported as not committed"
+    )
+    commitment_tries: int = Field(
+        default=20, ge=1, le=1000, description="Calls of a peer that does not take its storage commitment report"
+    )
     mpps_completes_study: bool = Field(
         default=True, description="MPPS completes a study when every instance that it references is there"
     )

@@ -120,6 +120,8 @@ class _Child:
         if self._listens is not None:
             await self._door.start(self._listens)
         self._transfers.start()
+        if self.number == 0:
+            self.reception.reports.start()
         await ending.wait()
         loop.remove_reader(self._channel.fileno())
         await self._drain()
@@ -184,7 +186,7 @@ class _Child:
             if acceptor.association is not None:
                 acceptor.association.finish()
         tasks = [acceptor.task for acceptor in self._acceptors if acceptor.task is not None]
-        tasks += [*self._door.tasks, *self._transfers.end()]
+        tasks += [*self._door.tasks, *self._transfers.end(), *self.reception.reports.end()]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=self._shutdown_seconds)
             if late:

@@ -19,7 +19,7 @@ from dimse_bridge.archive_client.connection import Times
 from dimse_bridge.association.abstract_syntaxes import has_operation
 from dimse_bridge.association.associate_pdus import AssociateRequest
 from dimse_bridge.association.association import Association, AssociationEnded, Message
-from dimse_bridge.association.commands import C_GET_RQ, C_MOVE_RQ, response
+from dimse_bridge.association.commands import C_GET_RQ, C_MOVE_RQ, N_ACTION_RQ, response
 from dimse_bridge.association.context import Proposed, Timeouts
 from dimse_bridge.association.negotiation import (
     CONGESTION,
@@ -35,7 +35,8 @@ from dimse_bridge.counts import SERVICES as NAMES
 from dimse_bridge.counts import UNREGISTERED, Account, Counts
 from dimse_bridge.peers import Fetch, Registry, ask
 from dimse_bridge.remote.called import Called
-from dimse_bridge.services import SERVICES, Service, get, move
+from dimse_bridge.reports import Reports
+from dimse_bridge.services import SERVICES, Service, commitment, get, move
 from dimse_bridge.settings import Listener, OurAE, Settings
 from dimse_bridge.tls import ClientContexts
 
@@ -64,8 +65,14 @@ class Reception:
             ours=settings.archive_kind == "fileroom",
             times=Times(answer=settings.archive_seconds, stall=settings.archive_seconds),
         )
+        self.reports = Reports(settings, self)
         self._services: Mapping[int, Service] = MappingProxyType(
-            {**SERVICES, C_GET_RQ: get.serve, C_MOVE_RQ: move.service(self)}
+            {
+                **SERVICES,
+                C_GET_RQ: get.serve,
+                C_MOVE_RQ: move.service(self),
+                N_ACTION_RQ: commitment.service(self.reports),
+            }
         )
 
     def close(self) -> None:

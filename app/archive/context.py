@@ -30,6 +30,16 @@ class TransferRules:
     each: int = 2
 
 
+@dataclass(frozen=True, slots=True)
+class CommitmentRules:
+    """Storage commitment: seconds between two looks for instances that have not come, after which they are given up,
+    and how often a peer is called that does not take its report."""
+
+    interval_seconds: float = 30.0
+    timeout_seconds: float = 600.0
+    report_tries: int = 20
+
+
 @dataclass(slots=True)
 class Context:
     """One worker's catalog, blob store and rules."""
@@ -49,6 +59,7 @@ class Context:
     blank_preamble: bool = False
     spool: Path = Path("spool")
     worklist: WorklistRules = field(default_factory=WorklistRules)
+    commitment: CommitmentRules = field(default=CommitmentRules())
     transfers: TransferRules = field(default=TransferRules())
     quiet_seconds: int = 60
     codecs: Codecs = field(default_factory=Codecs)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 from app.archive.context import Context
 from app.blobs.base import ByteRange
 from app.blobs.checksum import Checks
 from app.blobs.keys import make_key
 from app.catalog import walk
-from app.errors import BlobStoreFailed
+from app.errors import BlobStoreFailed, Corrupt
 
 EVERY_STATE_BUT_DELETED = 2
 
@@ -33,15 +34,23 @@ async def verify(context: Context, study: str = "") -> AsyncIterator[Verified]:
     """Reads every version that is not deleted, of one study or of all ("")."""
     async for row in walk.versions(context.catalog, EVERY_STATE_BUT_DELETED, study):
         key = make_key(row["study"], row["series"], row["sop"], row["version"])
-        checks = Checks()
-        checks.dataset_offset = row["dataset_offset"]
-        problem = ""
-        try:
-            async for chunk in context.blobs.read(key, ByteRange(0, row["length"])):
-                checks.update(chunk)
-        except BlobStoreFailed as error:
-            problem = f"cannot be read: {error.detail}"
-        else:
-            if checks.finish()[0] != (row["digest"], row["digest_meta"]):
-                problem = "the bytes are not those that were stored"
-        yield Verified(key, row["length"], problem)
+        yield Verified(key, row["length"], await problem_of(context, row))
+
+
+async def problem_of(context: Context, row: Any) -> str:
+    """What is wrong with the bytes of a version, "" when they are whole. `row` names it and has its length, the offset
+    of its data set and its digests."""
+    key = make_key(row["study"], row["series"], row["sop"], row["version"])
+    checks = Checks()
+    checks.dataset_offset = row["dataset_offset"]
+    try:
+        async for chunk in context.blobs.read(key, ByteRange(0, row["length"])):
+            checks.update(chunk)
+        whole = checks.finish()[0] == (row["digest"], row["digest_meta"])
+    except BlobStoreFailed as error:
+        return f"cannot be read: {error.detail}"
+    except Corrupt:
+        whole = False
+    if not whole:
+        context.count_corrupt()
+    return "" if whole else "the bytes are not those that were stored"

@@ -16,6 +16,7 @@ _PATH_SCHEMAS: dict[str, dict[str, object]] = {
     "series": _UID,
     "instance": _UID,
     "step": _UID,
+    "transaction": _UID,
     "deletion": {"type": "integer", "minimum": 1},
 }
 _PROBLEM = {

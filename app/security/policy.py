@@ -44,6 +44,8 @@ RULES = (
     _rule("GET HEAD", r"/wado", "read"),
     # PS3.18 10.5
     _rule("POST", r"/dicom-web/studies(?:/[^/]+)?", "write", stores=True),
+    # PS3.18 13.4
+    _rule("POST", r"/dicom-web/commitment-requests/[^/]+", "write", stores=True),
     # PS3.18 15.4, 15.5
     _rule("POST", r"/dicom-web/modality-performed-procedure-steps/[^/]+", "write", stores=True),
     # ours
@@ -58,6 +60,7 @@ RULES = (
     _rule("PUT DELETE", r"/peers/.+", "admin"),
     _rule("GET PUT DELETE", r"/(?:destinations|routes)(?:/[^/]+)?", "admin"),
     _rule("GET", r"/changes", "read"),
+    _rule("POST", r"/commitment-reports/leases(?:/[^/]+)?", "admin", bridge=True),
     _rule("POST", r"/transfers/leases(?:/[^/]+)?", "admin", bridge=True),
     _rule("GET", r"/transfers/leases/.+", "admin", bridge=True),
     _rule("GET", r"/transfers(?:/[^/]+(?:/instances)?)?", "read"),
@@ -79,6 +82,7 @@ PEER_RULES = (
     (frozenset({"GET"}), re.compile(r"/dicom-web/studies/.+"), frozenset({"get", "move"})),
     (frozenset({"GET"}), re.compile(r"/dicom-web/modality-scheduled-procedure-steps"), frozenset({"worklist"})),
     (frozenset({"GET", "POST"}), re.compile(rf"/dicom-web/{_PERFORMED}/[^/]+"), frozenset({"mpps"})),
+    (frozenset({"GET", "POST"}), re.compile(r"/dicom-web/commitment-requests/[^/]+"), frozenset({"commitment"})),
 )
 """What a bridge may ask for on behalf of a peer; what no row names is denied."""
 

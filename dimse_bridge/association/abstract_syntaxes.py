@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
+from app.dicom.storage_classes import STORAGE_ROOT
 from dimse_bridge.association import commands
 from dimse_bridge.association.commands import C_ECHO_RQ, C_FIND_RQ, C_GET_RQ, C_MOVE_RQ, C_STORE_RQ
 from dimse_bridge.association.context import Context
@@ -36,7 +37,7 @@ RIGHTS: Final = MappingProxyType(
         MODALITY_WORKLIST_FIND: "worklist",
     }
 )
-"""The services that are there (PS3.4 A.4, C.6, K.5); storage is told by `is_storage`."""
+"""The services that are there (PS3.4 A.4, C.6, K.5); storage is told by `app.dicom.storage_classes`."""
 
 _OPERATIONS = MappingProxyType(
     {
@@ -69,28 +70,7 @@ def has_operation(context: Context, command_field: int) -> bool:
     return context.scp and RIGHTS.get(context.abstract_syntax, "store") in _OPERATIONS.get(command_field, ())
 
 
-_STANDARD_ROOT = "1.2.840.10008."
-_STORAGE_ROOT = "1.2.840.10008.5.1.4.1.1."
-_OTHER_STORAGE = frozenset(
-    {
-        "1.2.840.10008.5.1.4.34.1",  # RT Beams Delivery Instruction, trial
-        "1.2.840.10008.5.1.4.34.7",  # RT Beams Delivery Instruction
-        "1.2.840.10008.5.1.4.34.10",  # RT Brachy Application Setup Delivery Instruction
-        "1.2.840.10008.5.1.4.38.1",  # Hanging Protocol
-        "1.2.840.10008.5.1.4.39.1",  # Color Palette
-        "1.2.840.10008.5.1.4.43.1",  # Generic Implant Template
-        "1.2.840.10008.5.1.4.44.1",  # Implant Assembly Template
-        "1.2.840.10008.5.1.4.45.1",  # Implant Template Group
-    }
-)
-
-
-def is_storage(uid: str) -> bool:
-    """Whether `uid` is taken for a storage class: PS3.4 B.5 and GG.3, unknown ones under the root, private ones."""
-    return uid.startswith(_STORAGE_ROOT) or uid in _OTHER_STORAGE or not uid.startswith(_STANDARD_ROOT)
-
-
-_S = _STORAGE_ROOT
+_S = STORAGE_ROOT
 _NON_IMAGES = frozenset(
     {
         _S + "4.2",  # MR Spectroscopy

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from typing import Any
 
 from app.dicom.peer import Peer
+from dimse_bridge.association.commands import Command
 from dimse_bridge.association.context import Context
 from dimse_bridge.association.endings import (
     REASON_NOT_SPECIFIED,
@@ -56,10 +60,19 @@ class Association:
         """PS3.8 E.1: fragments have an even length."""
         self._is_idle = False
         self._is_ending = False
+        self._to_ask: deque[tuple[Context, bytes, bytes]] = deque()
+        self._asked: dict[int, asyncio.Future[Command]] = {}
 
     async def receive(self, patience: float | None = -1.0) -> Message:
         """The next message; what was not taken of the one before is passed over. When none comes for `patience`
         seconds (as a rule `Timeouts.idle`), the association is aborted."""
+        while True:
+            message = await self._receive(patience)
+            if message is not None:
+                return message
+
+    async def _receive(self, patience: float | None) -> Message | None:
+        """As `receive`; None when something of ours is to be asked first, between two operations."""
         inbox = self._inbox
         inbox.discard_arriving()
         while True:
@@ -68,22 +81,46 @@ class Association:
             message = inbox.next()
             if message is not None:
                 return message
+            if self._to_ask and self._is_idle:
+                return None
             if self._layer.release_indicated:
                 self._layer.fire(Event.RELEASE_RESPONSE)
             await inbox.wait(self._layer.timeouts.idle if patience == -1.0 else patience)
 
     async def request(self) -> Message:
-        """As `receive`, between two operations: the next request. A response to nothing ends the association, and so
-        does `finish`."""
+        """As `receive`, between two operations: the next request. What was asked by `ask` is sent meanwhile, and its
+        responses are handed to whoever asked. A response to nothing ends the association, and so does `finish`."""
         if self._is_ending:
             self.abort(cause=_SHUTDOWN)
-        self._is_idle = True
-        message = await self.receive()
-        self._is_idle = False
-        if message.command.is_response:
-            self.abort(cause="a response to nothing")
-            await self._inbox.wait(None)
-        return message
+        while True:
+            while self._to_ask:
+                await self.send(*self._to_ask.popleft())
+            self._is_idle = True
+            message = await self._receive(-1.0)
+            self._is_idle = False
+            if message is None:
+                continue
+            if not message.command.is_response:
+                return message
+            answered = self._asked.pop(message.command.message_id_responded or 0, None)
+            if answered is None:
+                self.abort(cause="a response to nothing")
+                await self._inbox.wait(None)
+            elif not answered.done():
+                answered.set_result(message.command)
+
+    async def ask(self, context: Context, message_id: int, command: bytes, data_set: bytes) -> Command:
+        """Sends a request of ours while another task serves the peer's, as soon as none of those is under way; the
+        response. Raises what ended the association."""
+        answered: asyncio.Future[Command] = asyncio.get_running_loop().create_future()
+        self._asked[message_id] = answered
+        self._to_ask.append((context, command, data_set))
+        self._inbox.nudge()
+        either: tuple[asyncio.Future[Any], ...] = (answered, self._layer.closed)
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not answered.done():
+            raise (self._layer.ending or Aborted("the connection was lost")).with_traceback(None)
+        return answered.result()
 
     def finish(self) -> None:
         """Ends the association when the operation under way is done; at once when there is none."""

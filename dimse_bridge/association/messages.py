@@ -148,6 +148,10 @@ class Inbox:
         """The association ended: whoever waits learns it."""
         self._wake()
 
+    def nudge(self) -> None:
+        """Lets whoever waits look again, for another reason than what came."""
+        self._wake()
+
     async def wait(self, patience: float | None) -> None:
         """Until something came; raises how the association ended."""
         if self._line.ending is not None:

@@ -12,9 +12,10 @@ from typing import Final
 
 from app.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from app.dicom.peer import Peer
+from app.dicom.storage_classes import is_storage
 from app.dicom.transfer_syntaxes import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, TRANSFER_SYNTAXES
 from app.dicom.uid import is_uid
-from dimse_bridge.association.abstract_syntaxes import RIGHTS, is_non_image, is_storage
+from dimse_bridge.association.abstract_syntaxes import RIGHTS, is_non_image
 from dimse_bridge.association.associate_pdus import (
     APPLICATION_CONTEXT,
     AssociateAccept,

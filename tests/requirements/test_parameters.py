@@ -13,9 +13,9 @@ from pynetdicom import AE
 from pynetdicom.pdu_primitives import AsynchronousOperationsWindowNegotiation
 
 from app.dicom.peer import PRESETS, Peer, unregistered
+from app.dicom.storage_classes import is_storage
 from app.dicom.transfer_syntaxes import IMPLICIT_LE, TRANSFER_SYNTAXES
 from app.security.policy import rule_for
-from dimse_bridge.association.abstract_syntaxes import is_storage
 from dimse_bridge.association.negotiation import transfer_syntaxes
 from dimse_bridge.listening import bind
 from dimse_bridge.reception import timeouts

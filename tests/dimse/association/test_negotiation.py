@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from app.dicom.peer import PRESETS, STANDARD, Peer
+from app.dicom.storage_classes import is_storage
 from app.dicom.transfer_syntaxes import TRANSFER_SYNTAXES
-from dimse_bridge.association.abstract_syntaxes import STUDY_ROOT_FIND, STUDY_ROOT_GET, is_non_image, is_storage
+from dimse_bridge.association.abstract_syntaxes import STUDY_ROOT_FIND, STUDY_ROOT_GET, is_non_image
 from dimse_bridge.association.associate_pdus import AssociateRequest, ProposedContext, UserInformation
 from dimse_bridge.association.context import Context
 from dimse_bridge.association.negotiation import (
