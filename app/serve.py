@@ -20,6 +20,7 @@ from app.catalog.embedded import MAJOR, Embedded
 from app.catalog.migrate import prepare
 from app.errors import CannotStart
 from app.serving.companion import Companion
+from app.serving.feed import open_feed
 from app.serving.listener import Board, addresses, is_loopback, listen
 from app.serving.processes import Child, Processes, call_in_child
 from app.serving.worker import Lifeline, Post, run_worker
@@ -42,12 +43,13 @@ def serve(settings: Settings, open_bridge: Callable[[], Companion] | None = None
     _prepare_process()
     with _data_folder(settings), _Database(settings) as database:
         sockets = listen(settings.http_host, settings.http_port)
+        feed = open_feed(settings)
         bridge = open_bridge() if open_bridge else None
         if not call_in_child(lambda: _migrate(database.url)):
             return 2
-        processes = _processes(settings, database, sockets, bridge)
+        processes = _processes(settings, database, sockets, bridge, feed)
         served = processes.run(database.look)
-        _leave([*sockets, *(bridge.sockets if bridge else ())])
+        _leave([*sockets, *feed, *(bridge.sockets if bridge else ())])
         if served:
             _say("Stopping: requests under way are finished first. Again: stop at once.")
         processes.end(settings.shutdown_seconds)
@@ -158,7 +160,11 @@ def _migrate(url: str) -> None:
 
 
 def _processes(
-    settings: Settings, database: _Database, sockets: list[socket.socket], bridge: Companion | None
+    settings: Settings,
+    database: _Database,
+    sockets: list[socket.socket],
+    bridge: Companion | None,
+    feed: list[socket.socket],
 ) -> Processes:
     from app.main import create_app, make_context
 
@@ -173,7 +179,7 @@ def _processes(
 
     def worker(slot: int) -> Child:
         def work() -> None:
-            _leave(bridge.sockets if bridge else ())
+            _leave([*feed, *(bridge.sockets if bridge else ())])
             run_worker(post, slot)
 
         def died() -> None:
@@ -187,12 +193,12 @@ def _processes(
 
         post.lifeline.hold("fileroom-jobs")
         _leave([*sockets, *(bridge.sockets if bridge else ())])
-        work(make_context(settings, database.url), settings)
+        work(make_context(settings, database.url), settings, feed)
 
     def speak_dimse() -> None:
         assert bridge is not None
         post.lifeline.hold("fileroom-dimse")
-        _leave(sockets)
+        _leave([*sockets, *feed])
         bridge.run(root, bridge.token, metrics, count + 1)
 
     children = [worker(slot) for slot in range(count)] + [Child("jobs", jobs, lambda: None)]
@@ -200,7 +206,7 @@ def _processes(
         children.append(Child("bridge", speak_dimse, lambda: None, ends_first=True))
     gc.collect()
     gc.freeze()  # the children share what is there now, and their collectors do not touch it
-    return Processes(children, post.lifeline, count, lambda: _say(_welcome(settings, database, sockets, bridge)))
+    return Processes(children, post.lifeline, count, lambda: _say(_welcome(settings, database, sockets, bridge, feed)))
 
 
 def _leave(sockets: Sequence[socket.socket]) -> None:
@@ -219,7 +225,13 @@ def _roots(sockets: list[socket.socket]) -> list[str]:
     return roots
 
 
-def _welcome(settings: Settings, database: _Database, sockets: list[socket.socket], bridge: Companion | None) -> str:
+def _welcome(
+    settings: Settings,
+    database: _Database,
+    sockets: list[socket.socket],
+    bridge: Companion | None,
+    feed: list[socket.socket],
+) -> str:
     roots = _roots(sockets)
     access = "API tokens: fileroom token create NAME --scope read --scope write"
     if settings.auth == "none":
@@ -229,6 +241,7 @@ def _welcome(settings: Settings, database: _Database, sockets: list[socket.socke
         "Fileroom is ready.",
         *(f"  DICOMweb  {root}/dicom-web" for root in roots),
         *([bridge.welcome] if bridge else []),
+        *("  HL7 v2    {}:{}".format(*one.getsockname()[:2]) for one in feed),
         f"  API       {roots[0]}/docs",
         f"  viewer    {f'{roots[0]}/viewer/' if find_package(settings.viewer) else f'not installed: {HOW_TO_ADD}'}",
         f"  data      {settings.data.resolve()}",

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from app.archive.worklist_rules import AT_ONCE, RULES
 from app.dicom.worklist_keys import KEYS
+from app.hl7.mapping import CONTROLS, ORDER
+from app.hl7.message import CODECS
 from openapi.markdown import table
 
 _TEXT = """\
@@ -25,13 +27,32 @@ missing is 000000 or 235959. Settings, and members of a peer's behaviour, have a
 today, or ignore it when the dates cover more than one day; or show a peer only what is scheduled for its AE title.
 
 Items come by REST (*ours*): `POST` of a DICOM JSON object (PS3.18 Annex F) to the resource, `PUT`, `GET` and `DELETE`
-of `/modality-scheduled-procedure-steps/{{item}}`.
+of `/modality-scheduled-procedure-steps/{{item}}`; from the HL7 feed; from `.wl` files (`fileroom worklist import`).
 
 {keys}
 
 What becomes of an item (Scheduled Procedure Step Status tells the state while it is still seen):
 
 {rules}
+
+### 2.7 HL7 feed of the worklist
+
+HL7 v2 messages over MLLP, on the port `FILEROOM_HL7_PORT`. ORM^O01 and OMI^O23 make, change and cancel items: each
+OBR, and of OMI each IPC, is a step. What a message does not mention stays; `""` empties it. ADT^A08 changes the
+patient's data in items, ADT^A40 hands the items of MRG-1 over to the patient of PID. Each message is kept and
+acknowledged: AA when all of it is in the catalog; AE when the sender must mend it, with a code of table 0357 in ERR-3;
+AR when it is of another kind (200, 201), or when the catalog is away (207). `fileroom worklist replay` applies kept
+messages again.
+
+Character sets of MSH-18: {character_sets}.
+
+| ORC-1 | What is done |
+| --- | --- |
+{controls}
+
+Of several places the first one that holds something counts:
+
+{fields}
 
 """
 
@@ -41,6 +62,11 @@ def worklist() -> str:
     return _TEXT.format(
         keys=table(("Attribute", "Tag", "VR", "Return key", "Matching"), _keys()),
         rules=table(("Event", "State", "Hidden"), _rules()),
+        character_sets=", ".join(CODECS),
+        controls="\n".join(f"| {control} | {deed} |" for control, deed in CONTROLS.items()),
+        fields=table(
+            ("Attribute", "Places"), ((f"{'>' * row.in_step}{row.keyword}", ", ".join(row.places)) for row in ORDER)
+        ),
     )
 
 

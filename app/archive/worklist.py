@@ -13,9 +13,11 @@ from app.archive.audit import AuditEvent
 from app.archive.context import Context
 from app.archive.worklist_rules import RULES, Event
 from app.archive.worklist_search import whole
+from app.catalog import hl7_messages
 from app.catalog import worklist as catalog
 from app.catalog.worklist import ItemRow
 from app.dicom import worklist as items
+from app.dicom.values import text_key
 from app.dicom.worklist import Item
 from app.errors import BadRequest, NotFound
 
@@ -81,8 +83,8 @@ def row_of(item: Item, key: str, source: str, *, placer: str = "", filler: str =
         key,
         json=usual,
         extra=extra,
-        placer_order=placer or items.text_of(item, items.PLACER),
-        filler_order=filler or items.text_of(item, items.FILLER),
+        placer_order=text_key(placer or items.text_of(item, items.PLACER)),
+        filler_order=text_key(filler or items.text_of(item, items.FILLER)),
         source=source,
         **items.columns_of(item),
     )
@@ -90,10 +92,11 @@ def row_of(item: Item, key: str, source: str, *, placer: str = "", filler: str =
 
 async def settle(context: Context) -> int:
     """Applies the rule about images: open items whose step has images by now are done. Then forgets what was hidden
-    long ago. How many items were done."""
+    long ago, and old HL7 messages. How many items were done."""
     minutes = context.worklist.minutes(Event.IMAGES)
     done = 0
     if minutes is not None:
         done = await catalog.settle_imaged(context.catalog, RULES[Event.IMAGES].state, minutes)
     await catalog.forget(context.catalog, context.worklist.keep_days)
+    await hl7_messages.forget(context.catalog, context.worklist.keep_days)
     return done

@@ -7,6 +7,7 @@ import argparse
 from app.catalog.embedded import database
 from app.main import make_context
 from app.serving.background import work
+from app.serving.feed import open_feed
 from app.settings import Settings
 from app.telemetry.logging import configure_logging
 
@@ -18,6 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace, settings: Settings) -> int:
     """Works until a signal ends it."""
     configure_logging(settings)
+    feed = open_feed(settings)
     with database(settings.database_url, settings.data) as url:
-        work(make_context(settings, url), settings)
+        work(make_context(settings, url), settings, feed)
     return 0

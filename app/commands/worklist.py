@@ -1,11 +1,12 @@
-"""`fileroom worklist`: imports `.wl` files, shows what is on the worklist and what a modality would see of it, and
-replays messages of the HL7 feed."""
+"""`fileroom worklist`: imports `.wl` files, shows what is on the worklist and what a modality would see of it; lists
+and replays messages of the HL7 feed."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import orjson
@@ -13,6 +14,7 @@ import orjson
 from app.archive import peers, worklist_files, worklist_search
 from app.archive.context import Context
 from app.archive.worklist_rules import State
+from app.catalog import hl7_messages
 from app.catalog import worklist_search as catalog
 from app.catalog.worklist_search import Row
 from app.commands.workplace import work
@@ -30,11 +32,15 @@ from app.dicom.worklist import (
     text_of,
 )
 from app.errors import BadRequest, NotFound
+from app.hl7.feed import Feed, FeedRules, Verdict
+from app.serving.feed import rules_of
 from app.settings import Settings
+
+_PAGE = 500
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    """import, list, preview."""
+    """import, list, preview, messages, replay."""
     actions = parser.add_subparsers(dest="action", metavar="action", required=True)
     importing = actions.add_parser("import", help="take items from the .wl files of a folder")
     importing.add_argument("paths", nargs="+", type=Path, metavar="FOLDER", help="a folder, or a file")
@@ -50,12 +56,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             help="a matching key, such as PatientName='doe*'; keys of the step as 00400100.00080060=CT",
         )
     preview.add_argument("--json", action="store_true", help="one DICOM JSON object on each line")
+    messages = actions.add_parser("messages", help="show the HL7 messages that are kept")
+    replay = actions.add_parser("replay", help="apply kept HL7 messages again, in the order they came")
+    for action in (messages, replay):
+        action.add_argument("--since", type=datetime.fromisoformat, metavar="DATE", help="such as 2024-02-29T08:00")
+        action.add_argument("--message", type=int, default=0, metavar="N", help="the one of this number")
+        action.add_argument("--failed", action="store_true", help="those that were not accepted")
 
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
     """Does the action on the catalog, which may be in use at the same time."""
     if options.action == "import":
         return work(settings, lambda context: _import(context, options.paths))
+    if options.action in ("messages", "replay"):
+        feed = rules_of(settings) if options.action == "replay" else None
+        return work(settings, lambda context: _messages(context, options, feed))
     if options.action == "list":
         return work(settings, lambda context: _list(context, _keys(options.key)))
     return work(settings, lambda context: _preview(context, options.aet, _keys(options.key), json=options.json))
@@ -103,6 +118,24 @@ async def _peer(context: Context, aet: str) -> Peer:
     except NotFound:
         print(f"fileroom worklist: {ae_title(aet)} is not registered", file=sys.stderr)
         return unregistered(aet)
+
+
+async def _messages(context: Context, options: argparse.Namespace, rules: FeedRules | None) -> int:
+    """Lists kept messages; with `rules` applies each again."""
+    feed = Feed(context, rules) if rules else None
+    after, refused = 0, 0
+    while rows := await hl7_messages.page(
+        context.catalog, after, _PAGE, since=options.since, number=options.message, failed=options.failed
+    ):
+        for row in rows:
+            after = row["id"]
+            verdict = Verdict(row["acknowledged"], 0, row["reason"])
+            if feed:
+                verdict = await feed.replay(row["id"], row["message"])
+                refused += verdict.code != "AA"
+            when = f"{row['received_at']:%Y-%m-%d %H:%M:%S}"
+            print(f"{row['id']:>8}  {when}  {row['kind']:<8}  {verdict.code}  {verdict.reason}".rstrip())
+    return 1 if refused else 0
 
 
 def _line(row: Row) -> str:

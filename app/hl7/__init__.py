@@ -1,0 +1,1 @@
+"""door: HL7 v2 orders for the worklist, over MLLP."""
