@@ -16,6 +16,7 @@ from app.dicom.transfer_syntaxes import TRANSFER_SYNTAXES, TransferSyntax
 from app.pixels import targets
 from openapi.dimse import dimse, meanings
 from openapi.markdown import table
+from openapi.procedures import procedures
 from openapi.worklist import worklist
 
 MATCHING = {
@@ -36,10 +37,11 @@ Generated from the tables that the code runs on (`make openapi`); the sections f
 ## 1 Overview
 
 Fileroom is an archive, and a bridge for DIMSE before it. The archive offers the Studies Service of PS3.18 (DICOMweb) as
-an origin server: Store, Search, Retrieve and Retrieve Capabilities; and the Modality Scheduled Procedure Step Service.
-The bridge offers Verification, Storage, Query/Retrieve and Modality Worklist as SCP. The archive keeps the bytes that
-it receives (Level 2, full): no element is discarded or coerced, the preamble is kept, nothing is transcoded when it is
-stored. Resources that PS3.18 does not have are marked *ours*.
+an origin server: Store, Search, Retrieve and Retrieve Capabilities; and the services of Modality Scheduled and
+Performed Procedure Steps and of Storage Commitment. The bridge offers Verification, Storage, Query/Retrieve, Modality
+Worklist, Modality Performed Procedure Step (also Retrieve) and Storage Commitment Push Model as SCP. The
+archive keeps the bytes that it receives (Level 2, full): no element is discarded or coerced, the preamble is kept,
+nothing is transcoded when it is stored. Resources that PS3.18 does not have are marked *ours*.
 
 ### 1.1 Supported SOP classes
 
@@ -94,7 +96,7 @@ this one, when it can hold their pixels.
 
 {syntaxes}
 
-{worklist}
+{worklist}{procedures}
 {dimse}
 ## 4 Status codes
 
@@ -116,8 +118,8 @@ scopes read, write, delete, admin and bridge. What a principal may not see looks
 
 ## 7 Extensions
 
-Resources marked *ours* in 2.1: delete and its undo, the search for patients, and worklist items one by one; beside the
-DICOMweb root, `/peers`. In the OpenAPI document they carry `x-fileroom-extension`. Store takes Implicit VR Little
+Resources marked *ours* in 2.1: delete and its undo, the search for patients, worklist items one by one, and the list of
+performed procedure steps; what stands beside the DICOMweb root, such as `/peers`. In the OpenAPI document they carry `x-fileroom-extension`. Store takes Implicit VR Little
 Endian and Explicit VR Big Endian, which PS3.18 8.7.3 keeps out of web services; Retrieve answers them when they are
 named. A bridge says for whom it asks in the headers Fileroom-Calling-AE, Fileroom-Called-AE and Fileroom-Association.
 """
@@ -133,6 +135,7 @@ def conformance(document: dict[str, Any]) -> str:
         media_types=table(("Media type", "Transfer syntaxes, the default in bold"), _media_types()),
         syntaxes=table(("UID", "Name", "Frame media type", "Remarks"), map(_syntax, syntaxes)),
         worklist=worklist(),
+        procedures=procedures(),
         dimse=dimse(),
         statuses=table(("Outcome", "HTTP", "Reason", "DIMSE", "Meaning", "Again"), _statuses()),
         limits=table(("Limit", "Default", "Meaning"), _limits()),

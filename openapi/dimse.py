@@ -40,6 +40,7 @@ archive has acknowledged the instance, and A700 when the archive cannot store no
 | Asynchronous operations | none: a window is answered with 1 and 1 |
 | User identity | none: passed over; rejected when a positive response is asked for |
 | Roles | SCP of all classes of 3.2; of storage classes also SCU within C-GET, and towards destinations of C-MOVE |
+| Role selection | when we call a peer to report on storage commitment: as SCP |
 | TLS | the BCP 195 profile (PS3.15 B.9), with client certificates; a setting |
 
 Rejected are (PS3.8 9.3.4):
@@ -55,8 +56,8 @@ nothing else (in a context by which we only send, within C-GET, an uncompressed 
 
 ### 3.3 Peers
 
-A peer is registered with `PUT /peers/{{AET}}`. What it may: {services}, the last two for services to
-come. Its behaviour is one of these presets, each member of which can be set apart.
+A peer is registered with `PUT /peers/{{AET}}`. What it may: {services}. Its behaviour is one of these
+presets, each member of which can be set apart.
 
 {presets}
 

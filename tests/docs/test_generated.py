@@ -63,6 +63,7 @@ def test_what_is_ours_is_marked_so() -> None:
         for method, operation in methods.items():
             ours = method == "delete" or "/patients" in path or "/deletions" in path
             ours |= "/modality-scheduled-procedure-steps" in path and (method != "get" or path.endswith("}"))
+            ours |= path.endswith("/modality-performed-procedure-steps")
             ours |= method == "get" and path.endswith("/modality-performed-procedure-steps")
             if path.startswith("/dicom-web") and bool(operation.get("x-fileroom-extension")) != ours:
                 wrong.append(f"{method} {path}")
