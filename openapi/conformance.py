@@ -119,9 +119,10 @@ scopes read, write, delete, admin and bridge. What a principal may not see looks
 ## 7 Extensions
 
 Resources marked *ours* in 2.1: delete and its undo, the search for patients, worklist items one by one, and the list of
-performed procedure steps; what stands beside the DICOMweb root, such as `/peers`. In the OpenAPI document they carry `x-fileroom-extension`. Store takes Implicit VR Little
-Endian and Explicit VR Big Endian, which PS3.18 8.7.3 keeps out of web services; Retrieve answers them when they are
-named. A bridge says for whom it asks in the headers Fileroom-Calling-AE, Fileroom-Called-AE and Fileroom-Association.
+performed procedure steps; what stands beside the DICOMweb root, such as `/peers`. In the OpenAPI document they carry
+`x-fileroom-extension`. Store takes Implicit VR Little Endian and Explicit VR Big Endian, which PS3.18 8.7.3 keeps out
+of web services; Retrieve answers them when they are named. A bridge says for whom it asks in the headers
+Fileroom-Calling-AE, Fileroom-Called-AE and Fileroom-Association.
 """
 
 

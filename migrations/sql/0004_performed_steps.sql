@@ -85,28 +85,74 @@ BEGIN
     END LOOP;
 END $$;
 
--- At the commit of a store: what a step refused is hidden before anybody could see it. Counts are made anew, so the
--- statement that stored it need not know.
-CREATE FUNCTION hide_refused() RETURNS trigger LANGUAGE plpgsql AS $$
+-- As in 0001, but what may be refused is left to `store_instances`: one more look into an index, which is empty as a rule.
+CREATE OR REPLACE FUNCTION store_instance(p_study text, p_study_hash bigint, p_series text, p_series_hash bigint, p store_row)
+RETURNS boolean LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_study bigint;
-    r refused_instance;
+    v_series bigint;
+    v_hash bigint;
+    v_id bigint;
+    v_first boolean;
+    v_modality text;
 BEGIN
-    IF NOT EXISTS (SELECT FROM refused_instance WHERE sop_uid = NEW.uid) THEN
-        RETURN NULL;
+    SELECT id, json_hash INTO v_study, v_hash FROM study WHERE uid = p_study FOR UPDATE;
+    IF v_study IS NULL OR v_hash <> p_study_hash THEN
+        RETURN false;
     END IF;
-    SELECT f.* INTO r FROM refused_instance f JOIN series s ON s.uid = f.series_uid
-     WHERE f.sop_uid = NEW.uid AND s.id = NEW.series_id LIMIT 1;
-    IF NOT FOUND OR NOT EXISTS (SELECT FROM instance WHERE id = NEW.id AND state = 0) THEN
-        RETURN NULL;
+    SELECT id, json_hash INTO v_series, v_hash FROM series WHERE study_id = v_study AND uid = p_series;
+    IF v_series IS NULL OR v_hash <> p_series_hash
+            OR EXISTS (SELECT FROM instance WHERE uid = p.uid AND state = 0)
+            OR EXISTS (SELECT FROM refused_instance WHERE sop_uid = p.uid) THEN
+        RETURN false;
     END IF;
-    SELECT study_id INTO v_study FROM series WHERE id = NEW.series_id;
-    PERFORM hide_versions(r.step_uid, v_study, ARRAY[NEW.id], r.undo_hours);
-    INSERT INTO hidden_arrival VALUES (NEW.id) ON CONFLICT DO NOTHING;
-    RETURN NULL;
+    INSERT INTO instance (series_id, uid, version, state, sop_class, transfer_syntax, instance_number, length,
+                          dataset_offset, digest, digest_meta, frame_kind, frame_count, frame_word, frame_bits,
+                          pixel_offset, pixel_length, pixel_tag, head)
+    VALUES (v_series, p.uid, p.version, 0, p.sop_class, p.transfer_syntax, p.instance_number, p.length,
+            p.dataset_offset, p.digest, p.digest_meta, p.frame_kind, p.frame_count, p.frame_word, p.frame_bits,
+            p.pixel_offset, p.pixel_length, p.pixel_tag, p.head)
+    RETURNING id INTO v_id;
+    INSERT INTO instance_data (instance_id, json, frames, checks, bulk)
+    VALUES (v_id, p.json, p.frames, p.checks, p.bulk);
+    UPDATE series SET instance_count = instance_count + 1, revision = revision + 1, updated_at = now(),
+           sop_classes = CASE WHEN p.sop_class = ANY (sop_classes) THEN sop_classes
+                              ELSE text_set(sop_classes, ARRAY[p.sop_class]) END
+     WHERE id = v_series
+    RETURNING instance_count = 1, modality INTO v_first, v_modality;
+    UPDATE study SET instance_count = instance_count + 1, series_count = series_count + v_first::integer,
+           revision = revision + 1, updated_at = now(),
+           modalities = CASE WHEN v_modality = '' OR v_modality = ANY (modalities) THEN modalities
+                             ELSE text_set(modalities, ARRAY[v_modality]) END,
+           sop_classes = CASE WHEN p.sop_class = ANY (sop_classes) THEN sop_classes
+                              ELSE text_set(sop_classes, ARRAY[p.sop_class]) END
+     WHERE id = v_study;
+    RETURN true;
 END $$;
-CREATE CONSTRAINT TRIGGER instance_refused AFTER INSERT ON instance DEFERRABLE INITIALLY DEFERRED
-    FOR EACH ROW WHEN (NEW.state = 0) EXECUTE FUNCTION hide_refused();
+
+-- Stores a batch as before, and hides what a step refused of it before anybody can see it.
+ALTER FUNCTION store_instances(text[], bigint[], integer[], text[], bigint[], jsonb, store_row[], text)
+    RENAME TO store_batch;
+CREATE FUNCTION store_instances(p_studies text[], p_study_hash bigint[], p_series_study integer[], p_series text[],
+                                p_series_hash bigint[], p_details jsonb, p_rows store_row[], p_policy text)
+RETURNS integer[] LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    v_outcome integer[] := store_batch(p_studies, p_study_hash, p_series_study, p_series, p_series_hash, p_details,
+                                       p_rows, p_policy);
+    v record;
+BEGIN
+    FOR v IN SELECT DISTINCT ON (i.id) i.id, s.study_id, r.step_uid, r.undo_hours
+               FROM unnest(p_rows) AS x
+              CROSS JOIN LATERAL (SELECT * FROM refused_instance WHERE sop_uid = x.uid OFFSET 0) AS r
+               JOIN instance i ON i.uid = r.sop_uid AND i.state = 0
+               JOIN series s ON s.id = i.series_id AND s.uid = r.series_uid
+              WHERE s.study_id IN (SELECT id FROM study WHERE uid = ANY (p_studies))
+    LOOP
+        PERFORM hide_versions(v.step_uid, v.study_id, ARRAY[v.id], v.undo_hours);
+        INSERT INTO hidden_arrival VALUES (v.id) ON CONFLICT DO NOTHING;
+    END LOOP;
+    RETURN v_outcome;
+END $$;
 
 -- Whoever undoes such a deletion wants the images: nothing of the step is refused any more.
 CREATE FUNCTION accept_again() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -1,6 +1,6 @@
 """Add modality performed procedure steps, and what keeps images of a wrong worklist entry hidden.
 
-Lock: a trigger is added to `instance`, for which its writers wait a moment. Run time on 10 million rows: milliseconds.
+Lock: a trigger is added to `deletion`, for which its writers wait a moment. Run time on 10 million rows: milliseconds.
 """
 
 from __future__ import annotations

@@ -20,17 +20,9 @@ from tests.requirements.instances import rows
 from tests.requirements.test_storage import STORAGE_ROOT, listed_classes
 
 SEEDS = ("xpacs", "dxserver", "onepacs")
-ELSEWHERE_CLASSES = {"1.2.840.10008.5.1.4.31"}
-ELSEWHERE_SERVICES = {"MWL C-FIND", "MWL C-FIND (DxBroker AE)"}
-"""What other tests try row by row: `tests/dimse/worklist`."""
-PENDING_CLASSES = {
-    "1.2.840.10008.1.20.1": "storage commitment",
-    "1.2.840.10008.3.1.2.3.3": "MPPS",
-}
-PENDING_SERVICES = {
-    "Storage Commitment Push Model": "storage commitment",
-    "MPPS": "MPPS",
-}
+ELSEWHERE_CLASSES = {"1.2.840.10008.5.1.4.31", "1.2.840.10008.1.20.1", "1.2.840.10008.3.1.2.3.3"}
+ELSEWHERE_SERVICES = {"MWL C-FIND", "MWL C-FIND (DxBroker AE)", "Storage Commitment Push Model", "MPPS"}
+"""What other tests try row by row: `tests/dimse/worklist`, `tests/dimse/procedures`. The last two wait as user."""
 IMPORTED = "Media import (FSR)"
 """No DIMSE: files."""
 SUBOPERATION = "C-GET sub-operation C-STORE"

@@ -25,8 +25,6 @@ from tests.requirements.dimse_rows import (
     ELSEWHERE_SERVICES,
     IMPORTED,
     OPERATIONS,
-    PENDING_CLASSES,
-    PENDING_SERVICES,
     SEEDS,
     SUBOPERATION,
     Pair,
@@ -244,12 +242,12 @@ def test_a_duplicate_overwrites_as_the_product_does(
 
 
 def test_no_row_is_forgotten() -> None:
-    """Each is tried here, elsewhere or as user, or waits for its service by name, or is about files."""
+    """Each is tried here, elsewhere or as user, or is about files."""
     syntaxes = rows("transfer_syntaxes.csv")
     services = {row["service"] for row in syntaxes if not row["service"].startswith("C-STORE")}
-    assert services == set(OPERATIONS) | ELSEWHERE_SERVICES | set(PENDING_SERVICES) | {IMPORTED}
+    assert services == set(OPERATIONS) | ELSEWHERE_SERVICES | {IMPORTED}
     classes = {row["uid"] for row in rows("sop_classes.csv") if not row["uid"].startswith(STORAGE_ROOT)}
-    assert classes == set(OPERATIONS.values()) | ELSEWHERE_CLASSES | set(PENDING_CLASSES)
+    assert classes == set(OPERATIONS.values()) | ELSEWHERE_CLASSES
     assert (len(operations("SCP")), len(operations("SCU"))) == (48, 11)
     assert [len(storage_classes(seed, "SCP")) for seed in SEEDS] == [79, 76, 53]
     assert [len(storage_classes(seed, "SCU")) for seed in SEEDS] == [0, 76, 53]

@@ -13,8 +13,8 @@ from tests.style.measure import ROOT
 FEATURES = {"xpacs": 11, "dxserver": 34, "onepacs": 16}
 """How many each product has: X1 to X11, D1 to D34, O1 to O16."""
 WAITING = {
-    "MPPS": ["D4", "D22", "D23", "D24", "D25", "D26"],
-    "storage commitment": ["D4", "D5", "D19", "D20", "D21"],
+    "MPPS forwarding": ["D4", "D26"],
+    "commitment as user": ["D4", "D19"],
     "routing": ["D1", "D30"],
     "user interface": ["D33", "O16"],
 }

@@ -8,9 +8,22 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.tag import Tag
 from pydicom.uid import UID
 from pynetdicom import dimse_messages
-from pynetdicom.dimse_primitives import C_CANCEL, C_ECHO, C_FIND, C_GET, C_MOVE, C_STORE
+from pynetdicom.dimse_primitives import (
+    C_CANCEL,
+    C_ECHO,
+    C_FIND,
+    C_GET,
+    C_MOVE,
+    C_STORE,
+    N_ACTION,
+    N_CREATE,
+    N_EVENT_REPORT,
+    N_GET,
+    N_SET,
+)
 from pynetdicom.dsutils import decode
 
 from app.errors import Unreadable
@@ -28,6 +41,10 @@ SLOTS = {
     "MessageID": "message_id",
     "MessageIDBeingRespondedTo": "message_id_responded",
     "AffectedSOPInstanceUID": "affected_sop_instance",
+    "RequestedSOPClassUID": "requested_sop_class",
+    "RequestedSOPInstanceUID": "requested_sop_instance",
+    "ActionTypeID": "action_type",
+    "EventTypeID": "event_type",
     "Priority": "priority",
     "MoveDestination": "move_destination",
     "MoveOriginatorApplicationEntityTitle": "move_originator",
@@ -99,7 +116,42 @@ def requests(draw: st.DrawFn) -> tuple[bytes, bytes]:
     return ours, by_pynetdicom(getattr(dimse_messages, name), primitive)
 
 
-@given(requests())
+@st.composite
+def normalized_requests(draw: st.DrawFn) -> tuple[bytes, bytes]:
+    """A request of DIMSE-N, by us and by pynetdicom."""
+    identity, sop_class, instance, number = draw(st.integers(1, 0xFFFF)), draw(uids), draw(uids), draw(words)
+    tags = draw(st.lists(st.integers(0x00080001, 0xFFFEFFFF), max_size=4, unique=True))
+    data = BytesIO(b"\0\0")
+    kind = draw(st.sampled_from(["create", "set", "get", "action", "report"]))
+    primitive: Any
+    if kind == "create":
+        primitive, name = N_CREATE(), "N_CREATE_RQ"
+        primitive.AttributeList = data
+        ours = commands.create_rq(identity, sop_class, instance)
+    elif kind == "set":
+        primitive, name = N_SET(), "N_SET_RQ"
+        primitive.ModificationList = data
+        ours = commands.set_rq(identity, sop_class, instance)
+    elif kind == "get":
+        primitive, name = N_GET(), "N_GET_RQ"
+        primitive.AttributeIdentifierList = [Tag(tag) for tag in tags] or None
+        ours = commands.n_get_rq(identity, sop_class, instance, tuple(tags))
+    elif kind == "action":
+        primitive, name = N_ACTION(), "N_ACTION_RQ"
+        primitive.ActionTypeID, primitive.ActionInformation = number, data
+        ours = commands.action_rq(identity, sop_class, instance, number)
+    else:
+        primitive, name = N_EVENT_REPORT(), "N_EVENT_REPORT_RQ"
+        primitive.EventTypeID, primitive.EventInformation = number, data
+        ours = commands.event_report_rq(identity, sop_class, instance, number)
+    primitive.MessageID = identity
+    who = "Affected" if kind in ("create", "report") else "Requested"
+    setattr(primitive, f"{who}SOPClassUID", UID(sop_class))
+    setattr(primitive, f"{who}SOPInstanceUID", UID(instance))
+    return ours, by_pynetdicom(getattr(dimse_messages, name), primitive)
+
+
+@given(st.one_of(requests(), normalized_requests()))
 def test_requests_are_those_of_pynetdicom_in_both_directions(pair: tuple[bytes, bytes]) -> None:
     ours, theirs = pair
     assert read_by_pynetdicom(ours) == read_by_pynetdicom(theirs)
@@ -154,7 +206,7 @@ def test_any_bytes_give_a_command_or_are_unreadable(encoded: bytes) -> None:
 
 
 @given(
-    requests(),
+    st.one_of(requests(), normalized_requests()),
     st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=4),
     st.integers(0, 400),
 )
