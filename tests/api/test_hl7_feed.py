@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -29,9 +30,26 @@ from app.hl7.feed import Feed
 from app.hl7.mllp import BEGIN, END, Door, read_networks, serve
 from app.serving.feed import open_feed
 from app.settings import Settings
-from tests.support.archive import free_port, start_archive
+from tests.support.archive import free_port
+from tests.support.database import DatabaseServer
 from tests.support.hl7 import OBR, ORC, PID, imaging_order, message, order, segment
 from tests.support.worklist import step_of, text
+
+
+@pytest.fixture(scope="module")
+def database_url(database_server: DatabaseServer) -> Iterator[str]:
+    """A migrated database for all of these tests; each finds it empty."""
+    url = database_server.create()
+    yield url
+    database_server.drop(url)
+
+
+@pytest_asyncio.fixture
+async def catalog(database_url: str) -> AsyncIterator[Catalog]:
+    catalog = Catalog(database_url)
+    await catalog.execute("TRUNCATE worklist_item, hl7_message")
+    yield catalog
+    await catalog.close()
 
 
 @pytest.fixture
@@ -379,20 +397,3 @@ def test_the_feed_listens_where_it_may(tmp_path: Path) -> None:
         options: Any = more
         for one in open_feed(Settings(data=tmp_path, hl7_port=free_port(), **options)):
             one.close()
-
-
-def test_the_archive_serves_the_feed(tmp_path: Path) -> None:
-    """As people run it: an order by MLLP is on the worklist, images settle it."""
-    import httpx
-
-    port = free_port()
-    archive = start_archive(tmp_path / "data", FILEROOM_HL7_PORT=str(port), FILEROOM_WORKERS="1")
-    try:
-        assert f"HL7 v2    127.0.0.1:{port}" in archive.log
-        with socket.create_connection(("127.0.0.1", port), 10) as sender:
-            sender.sendall(BEGIN + order() + END)
-            assert b"MSA|AA" in sender.recv(4096)
-        found = httpx.get(f"{archive.root}/modality-scheduled-procedure-steps", params={"PatientID": "P1"})
-        assert len(found.json()) == 1
-    finally:
-        assert archive.stop() == 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,13 @@ import pytest_asyncio
 
 from app.archive import worklist
 from app.archive.context import Context
+from app.archive.worklist_rules import WorklistRules
 from app.dicom.worklist_keys import KEYS
 from app.main import create_app
+from app.security.asserted import CACHE_SECONDS
 from app.settings import Settings
 from tests.requirements.instances import CT, encode, make, store
+from tests.support.database import DatabaseServer
 from tests.support.worklist import RESOURCE, STEP, item, step_of, text
 
 JSON = "application/dicom+json"
@@ -46,12 +50,21 @@ class Archive:
         return [text(found, "00100010") for found in await self.search(**keys)]
 
 
+@pytest.fixture(scope="module")
+def database_url(database_server: DatabaseServer) -> Iterator[str]:
+    """A migrated database for all of these tests; each finds it without items and peers."""
+    url = database_server.create()
+    yield url
+    database_server.drop(url)
+
+
 @pytest_asyncio.fixture
 async def archive(database_url: str, tmp_path: Path) -> AsyncIterator[Archive]:
     app = create_app(Settings(data=tmp_path, reserve_mib=0, lenient_matching=False), database_url)
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1/dicom-web") as client:
+            await app.state.context.catalog.execute("TRUNCATE worklist_item, peer")
             yield Archive(client, app.state.context)
 
 
@@ -210,20 +223,14 @@ async def test_dates_with_times(archive: Archive) -> None:
     assert await at("-20240102", "-0700") == ["1 0800", "1 1200"]
     assert await at("20240101-20240103", "0800") == ["1 0800", "2 0800"]
     assert await at("", "1100-1300") == ["1 1200", "3 1200"]
-    archive.context.worklist = worklist_rules(times_over_days="each-day", time_without_date="any")
+    archive.context.worklist = WorklistRules(times_over_days="each-day", time_without_date="any")
     assert await at("20240101-20240102", "0900-1300") == ["1 1200"]
-    archive.context.worklist = worklist_rules(times_over_days="ignored", time_without_date="today")
+    archive.context.worklist = WorklistRules(times_over_days="ignored", time_without_date="today")
     assert await at("20240101-20240102", "0900-1300") == ["1 0800", "1 1200", "2 0800"]
     assert await at("", "1100-1300") == []
     await archive.create(PatientName="today", step_ScheduledProcedureStepStartDate=f"{date.today():%Y%m%d}")
     assert await at("", "-235959") == ["today"]
     assert await at("", "08") == ["1 0800", "2 0800", "today"]
-
-
-def worklist_rules(**changes: Any) -> Any:
-    from app.archive.worklist_rules import WorklistRules
-
-    return WorklistRules(**changes)
 
 
 @pytest.mark.parametrize("accept", [JSON, "application/json", f'multipart/related; type="{JSON}"'])
@@ -273,7 +280,7 @@ async def test_a_wrong_entry_is_to_be_done_still(archive: Archive) -> None:
 
 async def test_started_items_can_be_hidden_and_done_ones_stay_a_while(archive: Archive) -> None:
     where = await archive.create(StudyInstanceUID="1.2.3")
-    archive.context.worklist = worklist_rules(started_minutes=0, done_minutes=10)
+    archive.context.worklist = WorklistRules(started_minutes=0, done_minutes=10)
     await worklist.performed(archive.context, "1.9", "COMPLETED", [("1.2.3", "")])
     (found,) = await archive.search()
     assert text(step_of(found), "00400020") == "COMPLETED"
@@ -294,9 +301,9 @@ async def test_images_settle_their_item(archive: Archive) -> None:
     files = [encode(made["6101"]), encode(made["6102"])]
     assert (await async_store(archive.client, files)).status_code == 200
     assert await archive.names() == ["A", "B", "C", "D"]
-    archive.context.worklist = worklist_rules(images_minutes=-1)
+    archive.context.worklist = WorklistRules(images_minutes=-1)
     assert await worklist.settle(archive.context) == 0
-    archive.context.worklist = worklist_rules(images_minutes=0)
+    archive.context.worklist = WorklistRules(images_minutes=0)
     assert await worklist.settle(archive.context) == 2
     assert await archive.names() == ["A", "D"]
 
@@ -306,7 +313,7 @@ async def test_what_was_hidden_long_ago_is_forgotten(archive: Archive) -> None:
     await worklist.performed(archive.context, "1.9", "COMPLETED", [("1.2.3", "")])
     await worklist.settle(archive.context)
     assert (await archive.client.get(where)).status_code == 200
-    archive.context.worklist = worklist_rules(keep_days=0)
+    archive.context.worklist = WorklistRules(keep_days=0)
     await worklist.settle(archive.context)
     assert (await archive.client.get(where)).status_code == 404
 
@@ -325,18 +332,19 @@ async def test_a_peer_sees_what_its_behaviour_lets_it_see(archive: Archive) -> N
     for name, stations in (("A", ["CT1"]), ("B", ["CT2", "CT1"]), ("C", ["MR1"]), ("D", [])):
         await archive.create(PatientName=name, step_ScheduledStationAETitle=stations)
 
-    async def seen(behaviour: dict[str, Any], **keys: str) -> list[str]:
-        await archive.client.put("http://127.0.0.1/peers/CT1", json={"behaviour": behaviour})
-        from app.security import asserted
-
-        await _forget(asserted.CACHE_SECONDS)
+    async def seen(stations: str, **keys: str) -> list[str]:
+        await archive.client.put("http://127.0.0.1/peers/CT1", json={"behaviour": {"worklist_stations": stations}})
+        await asyncio.sleep(CACHE_SECONDS + 0.05)
         answer = await archive.client.get(RESOURCE, params=keys, headers=asserting("CT1"))
         return [text(one, "00100010") for one in answer.json()] if answer.content else []
 
-    assert await seen({}) == ["A", "B", "C", "D"]
-    assert await seen({"worklist_stations": "own"}) == ["A", "B"]
-    assert await seen({"worklist_stations": "own-or-none"}, PatientName="*") == ["A", "B", "D"]
-    assert await seen({"worklist_stations": "own"}, **{f"{STEP}.ScheduledStationAETitle": "MR1"}) == []
+    assert await seen("all") == ["A", "B", "C", "D"]
+    assert await seen("own") == ["A", "B"]
+    other = await archive.client.get(
+        RESOURCE, params={f"{STEP}.ScheduledStationAETitle": "MR1"}, headers=asserting("CT1")
+    )
+    assert other.status_code == 204
+    assert await seen("own-or-none", PatientName="*") == ["A", "B", "D"]
 
 
 async def test_a_peer_without_the_right_gets_nothing(archive: Archive) -> None:
@@ -346,12 +354,6 @@ async def test_a_peer_without_the_right_gets_nothing(archive: Archive) -> None:
     for method, path in (("POST", RESOURCE), ("PUT", f"{RESOURCE}/x"), ("GET", f"{RESOURCE}/x")):
         answer = await archive.client.request(method, path, json=item(), headers=asserting("CT1"))
         assert answer.status_code == 403, method
-
-
-async def _forget(seconds: float) -> None:
-    import asyncio
-
-    await asyncio.sleep(seconds + 0.05)
 
 
 async def test_days_from_today(archive: Archive) -> None:

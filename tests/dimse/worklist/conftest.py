@@ -17,7 +17,7 @@ from app.dicom.transfer_syntaxes import EXPLICIT_LE
 from dimse_bridge.association.abstract_syntaxes import MODALITY_WORKLIST_FIND
 from tests.dimse.find.asking import Reply
 from tests.dimse.find.asking import ask as ask_model
-from tests.support.archive import RunningArchive, start_archive
+from tests.support.archive import RunningArchive, free_port, start_archive
 from tests.support.bridge import RunningBridge, start_bridge
 
 CALLED = "FILEROOM"
@@ -30,12 +30,15 @@ BEHAVIOURS: dict[str, object] = {name.upper(): name for name in PRESETS} | {
 @pytest.fixture(scope="session")
 def worklist_archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningArchive]:
     """An archive of these tests alone."""
-    running = start_archive(tmp_path_factory.mktemp("worklist") / "data", FILEROOM_WORKERS="1")
+    settings = {"FILEROOM_WORKERS": "1", "FILEROOM_HL7_PORT": str(free_port())}
+    settings |= {"FILEROOM_WORKLIST_SECONDS": "0.2", "FILEROOM_WORKLIST_IMAGES_MINUTES": "0"}
+    running = start_archive(tmp_path_factory.mktemp("worklist") / "data", **settings)  # type: ignore[arg-type]
     with httpx.Client(base_url=running.url) as client:
         for name, behaviour in BEHAVIOURS.items():
             assert client.put(f"/peers/{name}", json={"behaviour": behaviour}).status_code == 201
         client.put("/peers/GREEK", json={"character_set": "ISO_IR 126"})
         client.put("/peers/NOBODY", json={"may": ["echo", "find"]})
+        client.put("/peers/LOSER", json={"may": ["worklist"]})
     yield running
     assert running.stop() == 0
 

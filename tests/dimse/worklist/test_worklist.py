@@ -234,8 +234,6 @@ def test_who_lacks_the_right_has_no_context(bridge: RunningBridge) -> None:
 def test_a_right_that_is_lost_is_lost_at_once(bridge: RunningBridge, client: httpx.Client) -> None:
     """The archive decides, whatever the bridge believes."""
     url = str(client.base_url).replace("/dicom-web/", "/peers/LOSER")
-    httpx.put(url, json={"may": ["worklist"]})
-    settle_peers()
     with associated(bridge.port, "LOSER") as association:
         assert ask(association, keys(PatientID="WL-X")).status == Progress.DONE
         httpx.put(url, json={"may": ["echo"]})
