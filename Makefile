@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check --no-input
 STRICT ?=
-PYTEST_OPTIONS := $(if $(STRICT),--strict-skips)
+# test files run side by side; PARALLEL=0: one after the other
+PARALLEL ?= 2
+PYTEST_OPTIONS := -n $(PARALLEL) --dist loadfile $(if $(STRICT),--strict-skips)
 # what tests and benchmarks start besides Python: command or library = Debian package
 TOOLS := curl=curl dcmdump=dcmtk dciodvfy=dicom3tools strace=strace xmllint=libxml2-utils fusermount3=fuse3 \
   Orthanc=orthanc /usr/share/orthanc/plugins/libOrthancDicomWeb.so=orthanc-dicomweb \
