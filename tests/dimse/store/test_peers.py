@@ -82,6 +82,19 @@ def sendable(corpus: list[CorpusFile]) -> dict[str, tuple[CorpusFile, tuple[str,
     return found
 
 
+async def listening(port: int, seconds: float = 20) -> None:
+    """Returns when somebody takes connections at `port`."""
+    async with asyncio.timeout(seconds):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.02)
+                continue
+            writer.close()
+            return
+
+
 async def test_what_storescu_sends_of_the_corpus_is_what_the_archive_has(
     sendable: dict[str, tuple[CorpusFile, tuple[str, str]]], empty: RunningArchive, tmp_path: Path
 ) -> None:
@@ -93,6 +106,7 @@ async def test_what_storescu_sends_of_the_corpus_is_what_the_archive_has(
     environment = os.environ | {"TCP_NODELAY": "1"}
     scp = await asyncio.create_subprocess_exec(*command, "-od", str(reference), str(port), env=environment)
     try:
+        await listening(port)
         async with open_bridge(empty.root) as bridge:
             await send_corpus(sendable, (port, bridge.port), tmp_path)
             await compare(bridge, [reference / name for name in os.listdir(reference)])
