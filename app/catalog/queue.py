@@ -113,7 +113,6 @@ _INSTANCES = """
 SELECT at, study_uid, series_uid, sop_uid, state, status, reason FROM job_instance
  WHERE job_id = $1 AND at > $2 ORDER BY at LIMIT $3
 """
-_COUNT = "SELECT state, count(*) FROM job GROUP BY state"
 _CANCEL = """
 UPDATE job SET state = 4, lease = '', leased_until = NULL, reason = $2, updated_at = now()
  WHERE id = $1 AND state < 2 RETURNING id
@@ -146,10 +145,6 @@ _HOLDS = """
 SELECT EXISTS (SELECT FROM job j JOIN job_instance i ON i.job_id = j.id
                 WHERE j.lease = $1 AND j.state = 1 AND i.study_uid = $2 AND i.series_uid = $3 AND i.sop_uid = $4)
 """
-_FORGET = """
-DELETE FROM job WHERE id IN (SELECT id FROM job WHERE state IN (2, 4)
-                              AND updated_at < now() - make_interval(secs => $1 * 86400) LIMIT 1000)
-"""
 
 
 async def add(executor: Executor, job: NewJob) -> int | None:
@@ -172,11 +167,6 @@ async def find(catalog: Catalog, job: int) -> Job | None:
 async def listed(catalog: Catalog, before: int, state: int | None, destination: str, most: int) -> list[Job]:
     """Jobs with ids under `before`, the newest first; `state` None and `destination` "" mean any."""
     return [_job(row) for row in await catalog.fetch(_LIST, before, state, destination, most)]
-
-
-async def counts(catalog: Catalog) -> dict[str, int]:
-    """How many jobs are in each state."""
-    return {STATES[row[0]]: row[1] for row in await catalog.fetch(_COUNT)}
 
 
 async def instances(catalog: Catalog, job: int, after: int, most: int) -> list[JobInstance]:
@@ -219,11 +209,6 @@ async def end(catalog: Catalog, lease: str, outcome: str, reason: str, pause: fl
 async def holds(catalog: Catalog, lease: str, study: str, series: str, sop: str) -> bool:
     """Whether an instance is among those of a lease that stands."""
     return bool(await catalog.fetchval(_HOLDS, lease, study, series, sop))
-
-
-async def forget(catalog: Catalog, days: float) -> None:
-    """Removes some of the jobs that ended well, or were cancelled, `days` ago."""
-    await catalog.execute(_FORGET, days)
 
 
 def _job(row: Any) -> Job:

@@ -211,15 +211,8 @@ class Archive:
 
     async def post_json(self, path: str, value: object) -> Any:
         """POST of a JSON document at `path` beside or below the root; the answer's document, None for 204."""
-        body = orjson.dumps(value)
-        lines = f"Accept: application/json\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        answer = await self._pool.send(self._head("POST", path, lines), (body,), _LONGEST_PAGE)
-        document = await answer.read(_LONGEST_PAGE)
-        if answer.status == 204:
-            return None
-        if not 200 <= answer.status < 300:
-            raise error_of(answer.status, answer.headers, document)
-        return _parsed(document)
+        _, document = await self.post(path, orjson.dumps(value), "application/json")
+        return document
 
     # ---------------------------------------------------------------- other services (PS3.18 13, 15)
 
