@@ -133,6 +133,8 @@ def create_app(
         context.codecs.close()
         await context.bridges.close()
         await context.catalog.close()
+        context.derived.close()
+        context.blobs.close()
 
     app = Described(
         title="Fileroom", version="0.1.0", lifespan=lifespan, redirect_slashes=False, docs_url=None, redoc_url=None

@@ -72,6 +72,15 @@ class DerivedCache:
         if len(value) <= self.limit // 8:
             self._keep(_digest(key), value)
 
+    def close(self) -> None:
+        """Writes what waits, and closes the files. It must not be used any more."""
+        self._writer.close()
+        for handle in (self._index, self._out, *self._open.values()):
+            if handle >= 0:
+                os.close(handle)
+        self._open.clear()
+        self._index = self._out = -1
+
     def _keep(self, digest: bytes, value: bytes) -> None:
         with self._lock:
             if self._waiting_bytes + len(value) > _WAITING:

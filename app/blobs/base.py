@@ -79,3 +79,6 @@ class BlobStore(Protocol):
     @property
     def suspect(self) -> bool:
         """Whether so many writes failed in the last minute that the archive should not count as ready."""
+
+    def close(self) -> None:
+        """Finishes what was begun; nothing may be asked of the store any more."""

@@ -119,6 +119,11 @@ class LocalBlobStore:
             self._start_round()
         _end(calls, ended)
 
+    def close(self) -> None:
+        """Ends its threads when what they do is done; nothing may be asked of it any more."""
+        for threads in (self._reads, self._writes, self._syncs, self._syncer):
+            threads.close()
+
     async def put_down(self, file: NewFile) -> None:
         """Writes the held pieces of `file` out, without sync."""
         try:

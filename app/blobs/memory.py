@@ -59,6 +59,9 @@ class MemoryBlobStore:
         _require_key(key)
         return MemoryWriter(self, key)
 
+    def close(self) -> None:
+        """There is nothing to finish."""
+
     def put(self, key: str, content: bytes) -> None:
         """Adds a blob; refuses a key that exists."""
         if key in self._blobs:

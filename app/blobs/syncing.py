@@ -143,6 +143,7 @@ class Syncer:
         self._root = root
         self._known: set[str] = set()
         self._helpers = Crew(SYNC_THREADS, "blob-fsync")
+        self.close = self._helpers.close
 
     def put_down(self, file: NewFile) -> None:
         """Writes the pieces of `file` to disk, which is made if it was not yet."""

@@ -8,6 +8,7 @@ import threading
 from _thread import LockType, allocate_lock
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 _T = TypeVar("_T")
@@ -23,12 +24,13 @@ class Crew:
         self._name = name
         self._jobs: deque[Callable[[], None]] = deque()
         self._idle: list[LockType] = []
-        self._started = False
+        self._threads: list[threading.Thread] = []
+        self._closed = False
         self._starting = allocate_lock()
 
     def start(self, job: Callable[[], None]) -> None:
         """Has `job` done, which must not raise."""
-        if not self._started:
+        if not self._threads:
             self._begin()
         self._jobs.append(job)
         try:
@@ -38,11 +40,24 @@ class Crew:
 
     def _begin(self) -> None:
         with self._starting:
-            if self._started:
+            if self._threads:
                 return
-            for number in range(self._count):
-                threading.Thread(target=self._work, name=f"{self._name}-{number}", daemon=True).start()
-            self._started = True
+            threads = [
+                threading.Thread(target=self._work, name=f"{self._name}-{number}", daemon=True)
+                for number in range(self._count)
+            ]
+            for thread in threads:
+                thread.start()
+            self._threads = threads
+
+    def close(self) -> None:
+        """Waits until what was started is done, and ends the threads. Nothing may be started any more."""
+        self._closed = True
+        with suppress(IndexError):
+            while True:
+                self._idle.pop().release()
+        for thread in self._threads:
+            thread.join()
 
     def _work(self) -> None:
         asleep = allocate_lock()
@@ -51,15 +66,17 @@ class Crew:
             try:
                 job = self._jobs.popleft()
             except IndexError:
+                if self._closed:
+                    return
                 self._rest(asleep)
                 continue
             job()
             del job
 
     def _rest(self, asleep: LockType) -> None:
-        """Waits to be woken. A job that came since the last look finds this thread idle, or is found by it."""
+        """Waits to be woken. What came since the last look, a job or the end, finds this thread idle or is found."""
         self._idle.append(asleep)
-        if self._jobs:
+        if self._jobs or self._closed:
             try:
                 self._idle.remove(asleep)
             except ValueError:
@@ -74,6 +91,7 @@ class Threads:
 
     def __init__(self, count: int, name: str) -> None:
         self._crew = Crew(count, name)
+        self.close = self._crew.close
 
     def run(self, function: Callable[[Unpack[_Ts]], _T], *args: *_Ts) -> asyncio.Future[_T]:
         """Runs `function` in a thread. The job goes on when the returned future is cancelled."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -205,8 +206,9 @@ class TestLocalBlobStore(BlobStoreContract):
     """A folder."""
 
     @pytest.fixture
-    def store(self, tmp_path: Path) -> BlobStore:
-        return LocalBlobStore(tmp_path / "blobs")
+    def store(self, tmp_path: Path) -> Iterator[BlobStore]:
+        with closing(LocalBlobStore(tmp_path / "blobs")) as store:
+            yield store
 
 
 class TestMemoryBlobStore(BlobStoreContract):
@@ -289,6 +291,9 @@ def test_any_history_of_a_folder_equals_a_dict(tmp_path_factory: pytest.TempPath
         def __init__(self) -> None:
             super().__init__()
             self.store = LocalBlobStore(tmp_path_factory.mktemp("machine"))
+
+        def teardown(self) -> None:
+            self.store.close()
 
     run_state_machine_as_test(OfFolder, settings=_FEW)
 

@@ -48,7 +48,7 @@ def index_before_blob() -> None:
     tasks: set[asyncio.Task[None]] = set()
 
     async def later(store: LocalBlobStore, writers: Sequence[BlobWriter], lines: Sequence[tuple[str, bytes]]) -> None:
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(1)  # longer than any commit takes, on the slowest machine
         await real(store, writers, lines)
 
     async def sync(self: LocalBlobStore, writers: Sequence[BlobWriter], journal: Sequence[tuple[str, bytes]]) -> None:

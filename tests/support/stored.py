@@ -91,6 +91,8 @@ async def open_door(database_url: str, folder: Path, **settings: Any) -> AsyncIt
         yield Door(client, context, app, folder)
     context.codecs.close()
     await catalog.close()
+    context.derived.close()
+    context.blobs.close()
 
 
 def sample(name: str) -> bytes:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from contextlib import closing
 from pathlib import Path
 
 from app.archive.derived_cache import DerivedCache
@@ -12,12 +14,18 @@ def segments(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name != "index")
 
 
+def had(folder: Path, limit: int, key: str) -> bytes | None:
+    """What a worker of its own finds."""
+    with closing(DerivedCache(folder, limit)) as other:
+        return other.get(key)
+
+
 def written(cache: DerivedCache, folder: Path, key: str, value: bytes) -> None:
     """Puts it, and waits until another worker has it."""
     cache.put(key, value)
     assert cache.get(key) == value, "this worker has it at once"
     deadline = time.monotonic() + 10
-    while DerivedCache(folder, cache.limit).get(key) != value:
+    while had(folder, cache.limit, key) != value:
         assert time.monotonic() < deadline, "it was not written"
         time.sleep(0.001)
 
@@ -77,7 +85,8 @@ def test_the_oldest_goes_first_but_what_is_asked_for_stays(tmp_path: Path) -> No
 def test_many_small_segments_go_too(tmp_path: Path) -> None:
     """Each start of a worker begins one."""
     for at in range(140):
-        written(DerivedCache(tmp_path, 1 << 20), tmp_path, str(at), b"x")
+        with closing(DerivedCache(tmp_path, 1 << 20)) as cache:
+            written(cache, tmp_path, str(at), b"x")
     assert len(segments(tmp_path)) < 140
 
 
@@ -96,6 +105,16 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_the_cache(tmp_path: P
     cache.put("a", b"x")
     assert cache.get("a") in (b"x", None)
     assert DerivedCache(tmp_path / "file", 1 << 20).get("a") is None
+
+
+def test_what_waits_is_written_and_every_file_closed_at_the_end(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with closing(DerivedCache(tmp_path, 1 << 20)) as cache:
+        for at in range(20):
+            cache.put(str(at), bytes(20000))
+        cache.get("0")
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert [had(tmp_path, 1 << 20, str(at)) for at in range(20)] == [bytes(20000)] * 20
 
 
 def test_a_folder_that_was_emptied_is_filled_again(tmp_path: Path) -> None:

@@ -33,6 +33,15 @@ async def test_a_job_goes_on_when_nobody_waits_any_more() -> None:
     assert await threads.run(int, "1") == 1
 
 
+def test_what_was_started_is_done_before_the_threads_end() -> None:
+    crew, done, before = Crew(3, "test"), SimpleQueue[int](), threading.active_count()
+    for number in range(100):
+        crew.start(lambda number=number: done.put(number))  # type: ignore[misc]
+    crew.close()
+    assert done.qsize() == 100
+    assert threading.active_count() == before
+
+
 def test_every_job_of_many_starters_is_done_once() -> None:
     crew, done = Crew(4, "test"), SimpleQueue[int]()
 
