@@ -85,6 +85,7 @@ class Parent:
 
     def end(self, seconds: float) -> None:
         """Listens no more, asks the children to finish, kills those that have not after `seconds`."""
+        self._on_ready = lambda: None  # a child that begins to serve now is no news; what it would serve on is closed
         self._rest(float("inf"))
         for bound in self._bound:
             bound.socket.close()

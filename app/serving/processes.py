@@ -67,6 +67,7 @@ class Processes:
 
     def end(self, seconds: float) -> None:
         """Asks the children to finish; kills those that have not after `seconds`, or at another signal."""
+        self._on_ready = lambda: None  # a child that begins to serve now is no news; what it would serve on is closed
         signals_before = self._endings
         deadline = time.monotonic() + seconds + _KILLED_AFTER
         for group in ([child for child in self._children if child.ends_first], self._children):

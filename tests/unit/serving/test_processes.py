@@ -14,7 +14,7 @@ import psutil
 from tests.support.archive import ROOT
 
 PARENT = """
-import os, sys, time
+import os, signal, sys, time
 from app.serving.processes import Child, Processes
 from app.serving.worker import Lifeline
 
@@ -28,6 +28,12 @@ def serve():
 def fail():
     lifeline.hold("fileroom-1")
     os._exit(3)
+
+def serve_late():
+    lifeline.hold("fileroom-1")
+    signal.signal(signal.SIGTERM, lambda *_: os.write(lifeline.ready_write, b"."))
+    print("starts", flush=True)
+    time.sleep(0.4)
 
 child = Child("worker", {run}, lambda: print("died", flush=True))
 processes = Processes([child], lifeline, 1, lambda: print("ready", child.pid, flush=True))
@@ -68,3 +74,12 @@ def test_children_are_replaced_and_die_with_their_parent() -> None:
     while second.is_running() and second.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_child_that_comes_to_serve_while_all_end_is_no_news() -> None:
+    parent = start("serve_late")
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "starts\n"
+    parent.terminate()
+    output, _ = parent.communicate(timeout=30)
+    assert (output.splitlines(), parent.returncode) == (["ran True", "died"], 0)
