@@ -7,7 +7,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,36 @@ class Orthanc:
     http: int
     dimse: int
     aet: str = "ORTHANC"
+    command: Sequence[str] = ()
+    log_file: Path = Path()
+
+    def start(self) -> None:
+        """Starts it, again when it was killed, and waits until it answers."""
+        with self.log_file.open("ab") as log:
+            self._process = subprocess.Popen(self.command, stdout=log, stderr=log)
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self.request("GET", "/system")
+            except OSError:
+                assert self._process.poll() is None, self.log_file.read_text()
+                assert time.monotonic() < deadline, self.log_file.read_text()
+                time.sleep(0.05)
+            else:
+                return
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        self._process.kill()
+        self._process.wait(10)
+
+    def stop(self) -> None:
+        """Ends it in the orderly way."""
+        self._process.terminate()
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.kill()
 
     @property
     def root(self) -> str:
@@ -78,31 +108,12 @@ def start_orthanc(folder: Path, more: Mapping[str, object] | None = None) -> Ite
     }
     file = folder / "orthanc.json"
     file.write_text(json.dumps(configuration))
-    with (folder / "orthanc.log").open("wb") as log:
-        process = subprocess.Popen([program, str(file)], stdout=log, stderr=log)
+    running.command, running.log_file = (program, str(file)), folder / "orthanc.log"
     try:
-        _wait(running, process, folder / "orthanc.log")
+        running.start()
         yield running
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
-
-
-def _wait(running: Orthanc, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            running.request("GET", "/system")
-        except OSError:
-            assert process.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
-        else:
-            return
+        running.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,105 @@
+"""A whole day of a department by real peers: an order, its worklist item, the step, its images, commitment, what is
+sent on; each state is looked at on the way, and what arrives is compared with what was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.day.department import STATION, Department, at_work
+from tests.e2e.day.destinations import assert_everywhere, assert_here, assert_nothing_came_twice
+from tests.e2e.day.modality import Exam, assert_committed
+from tests.e2e.day.orders import Order, send
+from tests.support.commitment import committed, pairs
+from tests.support.small_files import new_uid
+
+IMAGES = 6
+
+
+@pytest.fixture(scope="module")
+def department(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Department]:
+    with at_work(tmp_path_factory.mktemp("day")) as running:
+        yield running
+
+
+def test_a_day_from_the_order_to_the_last_copy(department: Department) -> None:
+    exam = scheduled(department, Order(1, "DAY-1", "Doe^Jane", new_uid(), STATION))
+    performed(department, exam)
+    safe(department, exam)
+    sent_on(department, exam)
+    told_in_order(department, exam)
+
+
+def scheduled(department: Department, order: Order) -> Exam:
+    """The order makes an item, which the modality sees."""
+    assert department.modality.worklist() == []
+    assert send(department.hl7, order.orm()) == 1
+    assert department.worklist_states(order.patient) == ["scheduled"]
+    (item,) = department.modality.worklist() or ()
+    exam = Exam(item)
+    assert (exam.study, exam.step_id, item.AccessionNumber) == (order.study, order.step_id, order.accession)
+    assert (item.PatientID, str(item.PatientName)) == (order.patient, order.name)
+    return exam
+
+
+def performed(department: Department, exam: Exam) -> None:
+    """The modality begins, stores and completes; the item changes with it, and is gone at the end."""
+    modality = department.modality
+    patient = str(exam.item.PatientID)
+    assert modality.begin(exam) == 0
+    assert [step["status"] for step in department.steps(exam.study)["steps"]] == ["IN PROGRESS"]
+    (item,) = modality.worklist() or ()
+    assert item.ScheduledProcedureStepSequence[0].ScheduledProcedureStepStatus == "STARTED"
+    assert department.worklist_states(patient) == ["in progress"]
+    exam.expose(IMAGES)
+    assert modality.store(exam)
+    assert department.steps(exam.study)["status"] == "IN PROGRESS"
+    assert modality.end(exam) == 0
+    known = department.steps(exam.study)
+    assert (known["status"], [step["missing"] for step in known["steps"]]) == ("COMPLETED", [0])
+    found = modality.look(exam)
+    assert found is not None
+    assert found.PerformedProcedureStepStatus == "COMPLETED"
+    assert len(found.PerformedSeriesSequence[0].ReferencedImageSequence) == IMAGES
+    assert modality.worklist() == []
+    assert department.worklist_states(patient) == ["completed hidden"]
+    assert_here(department, exam)
+
+
+def safe(department: Department, exam: Exam) -> None:
+    """The modality asks for commitment, and hears of it on the same association."""
+    assert department.modality.commit(exam, stays=True) == 0
+    assert assert_committed(department.modality, exam) == "requestor"
+    result: Any = department.get(f"/dicom-web/commitment-requests/{exam.transaction}")
+    assert sorted(committed(result[0])) == sorted(pairs(*exam.images))
+
+
+def sent_on(department: Department, exam: Exam) -> None:
+    """Both routes make a transfer, which is followed to its end."""
+    both = {department.orthanc.aet, "second"}
+    department.until("/transfers", lambda _: set(department.transfers(exam.study)) == both)
+    for one in department.transfers(exam.study).values():
+        path = f"/transfers/{one['id']}"
+        ended = department.until(path, lambda transfer: transfer["state"] not in ("waiting", "active"))
+        assert (ended["state"], ended["echo"], ended["tries"]) == ("succeeded", True, 1), ended
+        assert ended["instances"] == {"total": IMAGES, "arrived": IMAGES, "refused": 0}
+        rows = department.get(f"{path}/instances")["instances"]
+        assert {row["instance"] for row in rows} == exam.sops
+        assert {(row["state"], row["status"]) for row in rows} == {("arrived", "0000")}
+    assert_everywhere(department, exam)
+    assert_nothing_came_twice(department)
+
+
+def told_in_order(department: Department, exam: Exam) -> None:
+    """The change feed tells of each image once, then that the series and the study are quiet, from any cursor."""
+    whole = department.changes()
+    ids = [one["id"] for one in whole]
+    assert ids == sorted(set(ids))
+    for at in (0, len(ids) // 2):
+        assert department.changes(ids[at]) == whole[at + 1 :]
+    told = department.told_of(exam.study)
+    assert [one["kind"] for one in told[:IMAGES]] == ["stored"] * IMAGES
+    assert {one["instance"] for one in told[:IMAGES]} == exam.sops
+    assert sorted(one["kind"] for one in told[IMAGES:]) == ["series-quiet", "study-quiet"]
