@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pydicom.dataset import Dataset
 
 from tests.e2e.day.department import STATION, Department, at_work
 from tests.e2e.day.destinations import assert_everywhere, assert_here, assert_nothing_came_twice
@@ -32,12 +33,19 @@ def test_a_day_from_the_order_to_the_last_copy(department: Department) -> None:
     told_in_order(department, exam)
 
 
+def seen(department: Department) -> list[Dataset]:
+    """What the modality sees of its worklist."""
+    items = department.modality.worklist()
+    assert items is not None
+    return items
+
+
 def scheduled(department: Department, order: Order) -> Exam:
     """The order makes an item, which the modality sees."""
-    assert department.modality.worklist() == []
+    assert seen(department) == []
     assert send(department.hl7, order.orm()) == 1
     assert department.worklist_states(order.patient) == ["scheduled"]
-    (item,) = department.modality.worklist() or ()
+    (item,) = seen(department)
     exam = Exam(item)
     assert (exam.study, exam.step_id, item.AccessionNumber) == (order.study, order.step_id, order.accession)
     assert (item.PatientID, str(item.PatientName)) == (order.patient, order.name)
@@ -50,7 +58,7 @@ def performed(department: Department, exam: Exam) -> None:
     patient = str(exam.item.PatientID)
     assert modality.begin(exam) == 0
     assert [step["status"] for step in department.steps(exam.study)["steps"]] == ["IN PROGRESS"]
-    (item,) = modality.worklist() or ()
+    (item,) = seen(department)
     assert item.ScheduledProcedureStepSequence[0].ScheduledProcedureStepStatus == "STARTED"
     assert department.worklist_states(patient) == ["in progress"]
     exam.expose(IMAGES)
@@ -63,7 +71,7 @@ def performed(department: Department, exam: Exam) -> None:
     assert found is not None
     assert found.PerformedProcedureStepStatus == "COMPLETED"
     assert len(found.PerformedSeriesSequence[0].ReferencedImageSequence) == IMAGES
-    assert modality.worklist() == []
+    assert seen(department) == []
     assert department.worklist_states(patient) == ["completed hidden"]
     assert_here(department, exam)
 
