@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from app.archive.bridges import SHORTEST_SECRET, Bridges
-from app.archive.context import CommitmentRules, Context, TransferRules
+from app.archive.context import CommitmentRules, Context, TransferRules, WebhookRules
 from app.archive.derived_cache import DerivedCache
 from app.archive.store import Storekeeper
 from app.archive.worklist_rules import WorklistRules
@@ -36,6 +36,7 @@ from app.dicomweb import (
     transfers,
     wado,
     wado_uri,
+    webhooks,
     worklist,
 )
 from app.dicomweb.cors import Cors
@@ -94,6 +95,7 @@ def make_context(settings: Settings, database_url: str) -> Context:
             settings.transfer_lease_seconds,
             settings.transfers_each,
         ),
+        webhooks=WebhookRules(settings.webhook_seconds, settings.webhook_pause_seconds, settings.webhook_days),
         quiet_seconds=settings.quiet_seconds,
         derived=DerivedCache(settings.data / "derived", settings.derived_mib << 20),
     )
@@ -154,6 +156,7 @@ def create_app(
     app.include_router(transfers.router)
     app.include_router(commitment_reports.router)
     app.include_router(changes.router)
+    app.include_router(webhooks.router)
     app.include_router(routing.router)
     app.include_router(wado_uri.router)
     app.add_route("/healthz", health.healthz, methods=["GET"])

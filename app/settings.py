@@ -124,6 +124,11 @@ class Settings(BaseSettings):
     transfers_each: int = Field(
         default=2, ge=1, le=64, description="Transfers to one destination that are under way at a time"
     )
+    webhook_seconds: float = Field(default=15, gt=0, le=60, description="Seconds in which a webhook's message is taken")
+    webhook_pause_seconds: float = Field(
+        default=5, gt=0, description="Seconds after the first failure of a webhook; later pauses double, up to an hour"
+    )
+    webhook_days: float = Field(default=7, gt=0, description="Days of failing after which a webhook is set aside")
     viewer: str = Field(
         default="", description="Folder of a viewer that `make viewer` made; empty: the installed one; `none`"
     )

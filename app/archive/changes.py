@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from app.archive.context import Context
 from app.catalog import changes
 from app.catalog.changes import Change
@@ -20,3 +22,10 @@ async def page(context: Context, after: int, most: int) -> list[Change]:
 async def newest(context: Context) -> int:
     """The cursor behind everything that is in the feed now."""
     return await changes.horizon(context.catalog)
+
+
+def described(change: Change) -> dict[str, Any]:
+    """An event as it is told: UIDs, and nothing else of patients."""
+    told = {"id": change.id, "at": change.at.isoformat(), "kind": change.kind, "study": change.study}
+    told |= {name: uid for name, uid in (("series", change.series), ("instance", change.sop)) if uid}
+    return told | change.detail

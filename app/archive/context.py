@@ -40,6 +40,16 @@ class CommitmentRules:
     report_tries: int = 20
 
 
+@dataclass(frozen=True, slots=True)
+class WebhookRules:
+    """How webhooks are told: seconds in which a message must be taken, the first pause after a failure, and for how
+    many days a receiver may fail."""
+
+    seconds: float = 15.0
+    pause_seconds: float = 5.0
+    days: float = 7.0
+
+
 @dataclass(slots=True)
 class Context:
     """One worker's catalog, blob store and rules."""
@@ -61,6 +71,7 @@ class Context:
     worklist: WorklistRules = field(default_factory=WorklistRules)
     commitment: CommitmentRules = field(default=CommitmentRules())
     transfers: TransferRules = field(default=TransferRules())
+    webhooks: WebhookRules = field(default=WebhookRules())
     quiet_seconds: int = 60
     codecs: Codecs = field(default_factory=Codecs)
     pictures: dict[str, Picture] = field(default_factory=dict)

@@ -14,6 +14,9 @@ import orjson
 
 from app.catalog.engine import Catalog
 
+KINDS = ("stored", "replaced", "kept", "deleted", "undone", "series-quiet", "study-quiet")
+"""Of events."""
+
 _LAST = "SELECT last_value - (NOT is_called)::integer FROM instance_id_seq"
 _SNAPSHOT = """
 SELECT pg_snapshot_xmin(s)::text::bigint AS oldest, pg_snapshot_xmax(s)::text::bigint AS next

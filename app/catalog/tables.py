@@ -579,3 +579,33 @@ class Route(SQLModel, table=True):
     name: str = Field(sa_column=Column("name", _BYTES, primary_key=True))
     description: dict[str, Any] = _column("json", JSONB(), comment="what app.archive.routing.Route.from_json reads")
     updated_at: datetime = _moment("updated_at")
+
+
+class Webhook(SQLModel, table=True):
+    """Who is told what happens by HTTP; see app.catalog.webhooks."""
+
+    __tablename__ = "webhook"
+
+    name: str = Field(sa_column=Column("name", _BYTES, primary_key=True))
+    url: str = _column("url", Text())
+    kinds: list[str] = _column("kinds", ARRAY(Text()), "'{}'", comment="of events; empty: all")
+    secret: str = _column("secret", Text())
+    state: int = _small(
+        "state", comment="0 active, 1 paused, 2 set aside after days of failures, 3 the receiver answered 410"
+    )
+    position: int = _column("position", BigInteger(), comment="every event of the change feed up to here was delivered")
+    due_at: datetime = _column(
+        "due_at",
+        DateTime(timezone=True),
+        "now()",
+        comment="when somebody may deliver; while there is a lease: when it ends",
+    )
+    lease: str = _text("lease")
+    batch: str = _text("batch", "id of the message under way, which stays the same however often it is sent")
+    batch_end: int = _column("batch_end", BigInteger(), "0", comment="the new position when it is delivered")
+    failures: int = _number("failures")
+    failing_since: datetime | None = _maybe("failing_since", DateTime(timezone=True))
+    last_at: datetime | None = _maybe("last_at", DateTime(timezone=True))
+    last_status: int = _number("last_status")
+    last_reason: str = _column("last_reason", Text(), "''")
+    updated_at: datetime = _moment("updated_at")

@@ -3,8 +3,6 @@ A reader keeps the id of the last event that it has dealt with, and misses nothi
 
 from __future__ import annotations
 
-from typing import Any
-
 import orjson
 from fastapi import Request, Response
 
@@ -34,7 +32,7 @@ async def changes(request: Request) -> Response:
     if _EVENTS in header(request.scope, b"accept"):
         return _stream(request, _last_event(request, after))
     found = await deed.page(context, after, limit)
-    return json_answer({"changes": [_described(one) for one in found], "next": found[-1].id if found else after})
+    return json_answer({"changes": [deed.described(one) for one in found], "next": found[-1].id if found else after})
 
 
 def _last_event(request: Request, after: int) -> int:
@@ -67,13 +65,7 @@ def _stream(request: Request, after: int) -> Response:
 
 
 def _event(change: Change) -> bytes:
-    return b"id: %d\nevent: %b\ndata: %b\n\n" % (change.id, change.kind.encode(), orjson.dumps(_described(change)))
-
-
-def _described(change: Change) -> dict[str, Any]:
-    told = {"id": change.id, "at": change.at.isoformat(), "kind": change.kind, "study": change.study}
-    told |= {name: uid for name, uid in (("series", change.series), ("instance", change.sop)) if uid}
-    return told | change.detail
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (change.id, change.kind.encode(), orjson.dumps(deed.described(change)))
 
 
 _QUERY = with_query(

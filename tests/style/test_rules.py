@@ -20,6 +20,7 @@ BROAD_EXCEPT = {
     "app/serving/processes.py": "a forked process ends here, whatever happened, and says so in the log",
     "app/jobs/runner.py": "a job that fails must not end the runner",
     "app/jobs/transfers.py": "a transfer that cannot be done must end no other",
+    "app/jobs/webhooks.py": "a webhook that cannot be delivered must end no other",
     "dimse_bridge/transfers.py": "a transfer that cannot be done must end no other",
     "app/pixels/cage_child.py": "a codec may raise what it likes; the child says so and takes the next job",
     "dimse_bridge/parent.py": "a forked process ends here, whatever happened, and says so in the log",
