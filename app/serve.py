@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+from app.catalog.bell import Bell
 from app.catalog.embedded import MAJOR, Embedded
 from app.catalog.migrate import prepare
 from app.errors import CannotStart
@@ -173,6 +174,7 @@ def _processes(
     metrics.use(count)
     own = (bridge.remote, bridge.token) if bridge else ("", "")
     app = create_app(settings, database.url, metrics, bridge_token=own[1], bridge_remote=own[0])
+    app.state.context.catalog.bell = bell = Bell(shared=True)
     post = Post(app, settings, metrics, sockets, Board(count), Lifeline.make())
 
     root = f"{_roots(sockets)[0]}/dicom-web"
@@ -193,7 +195,9 @@ def _processes(
 
         post.lifeline.hold("fileroom-jobs")
         _leave([*sockets, *(bridge.sockets if bridge else ())])
-        work(make_context(settings, database.url), settings, feed)
+        context = make_context(settings, database.url)
+        context.catalog.bell = bell
+        work(context, settings, feed)
 
     def speak_dimse() -> None:
         assert bridge is not None

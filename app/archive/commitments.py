@@ -78,6 +78,11 @@ async def work(context: Context) -> bool:
     return held is not None
 
 
+async def next_look(context: Context) -> float | None:
+    """Seconds until `work` has something to do; None when no request is open."""
+    return await catalog.next_look(context.catalog)
+
+
 async def look(context: Context, held: Claim, most_bytes: int | None = None) -> bytes | None:
     """Ends a request, or gives it back to be looked at later; the result. More than `most_bytes` are left to others."""
     copies: dict[int, list[Any]] = defaultdict(list)

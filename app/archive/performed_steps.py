@@ -133,6 +133,11 @@ async def hide(context: Context, uid: str) -> int:
     return len(versions)
 
 
+async def next_due(context: Context) -> float | None:
+    """Seconds until `settle` has something to do, 0 or less when it has; None when nothing is planned."""
+    return await catalog.next_due(context.catalog)
+
+
 async def settle(context: Context) -> int:
     """What is due of all steps: tells the journal of what was hidden as it came, hides what slipped through, and sees
     which completed steps have all their instances by now. How many steps were looked at."""

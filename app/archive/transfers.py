@@ -23,6 +23,9 @@ PORTION = 1000
 """Instances of one lease; the rest of a longer transfer is another's."""
 GONE = "the archive has it no more"
 _LOOK_SECONDS = 2.0
+"""Between two looks while there are jobs that nobody can have yet."""
+_IDLE_SECONDS = 30.0
+"""The same without any: a new one is told of by a notice, which can be lost."""
 _MOST_LISTED = 10_000
 _LARGEST = (1 << 63) - 1
 _LONGEST_TEXT = 500
@@ -186,7 +189,9 @@ async def await_claim(context: Context, notices: Notices, name: str, seconds: fl
             left = until - loop.time()
             if lease is not None or left <= 0 or notices.is_leaving:
                 return lease
-            await watch.wait(min(left, _LOOK_SECONDS, context.transfers.pause_seconds))
+            is_open = await queue.is_open(context.catalog, name)
+            pause = min(_LOOK_SECONDS, context.transfers.pause_seconds) if is_open else _IDLE_SECONDS
+            await watch.wait(min(left, pause))
 
 
 async def report(context: Context, lease: str, told: Sequence[Told] = ()) -> None:

@@ -45,6 +45,12 @@ class Bell:
             if not self._watchers:
                 self._leave()
 
+    def close(self) -> None:
+        """Gives the descriptor of a shared bell back."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
     def _sound(self) -> None:
         for event in self._watchers:
             event.set()

@@ -24,6 +24,10 @@ UPDATE commitment SET lease = $2, leased_until = now() + make_interval(secs => $
                ORDER BY look_at LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING uid, sop_classes, sop_uids, places, now() >= until AS is_late
 """
+_NEXT_LOOK = """
+SELECT extract(epoch FROM min(greatest(look_at, coalesce(leased_until, look_at))) - now())::float8
+  FROM commitment WHERE look_at IS NOT NULL
+"""
 _RENEW = """
 UPDATE commitment SET leased_until = now() + make_interval(secs => $3) WHERE uid = $1 AND lease = $2 RETURNING true
 """
@@ -126,6 +130,12 @@ async def claim(catalog: Catalog, lease: str, uid: str = "") -> Claim | None:
     return None if row is None else Claim(row["uid"], lease, _references(row), row["is_late"])
 
 
+async def next_look(catalog: Catalog) -> float | None:
+    """Seconds until a request can be claimed; None when all are done."""
+    seconds: float | None = await catalog.fetchval(_NEXT_LOOK)
+    return seconds
+
+
 async def renew(catalog: Catalog, held: Claim) -> bool:
     """Prolongs a lease; False when it is lost."""
     return bool(await catalog.fetchval(_RENEW, held.uid, held.lease, LEASE_SECONDS))
@@ -134,6 +144,7 @@ async def renew(catalog: Catalog, held: Claim) -> bool:
 async def look_later(catalog: Catalog, held: Claim, seconds: float) -> None:
     """Gives a request back, to be looked at again after `seconds`, at the latest when its time is over."""
     await catalog.execute(_LATER, held.uid, held.lease, seconds)
+    catalog.bell.ring()
 
 
 async def finish(catalog: Catalog, held: Claim, result: bytes, grace: float) -> bool:

@@ -58,12 +58,15 @@ async def hide(
     rows = await catalog.fetch(_DELETE, *uids, principal, undo_hours)
     if not rows:
         return None
+    catalog.bell.ring()
     return rows[0]["deletion"], [VersionName(uids[0], *tuple(row)[1:]) for row in rows]
 
 
 async def undo(catalog: Catalog, deletion: int) -> list[VersionName]:
     """Shows again what `deletion` hid; the versions, none when there is nothing to undo."""
-    return [VersionName(*row) for row in await catalog.fetch(_UNDO, deletion)]
+    rows = await catalog.fetch(_UNDO, deletion)
+    catalog.bell.ring()
+    return [VersionName(*row) for row in rows]
 
 
 async def listed(catalog: Catalog, most: int) -> list[Deletion]:

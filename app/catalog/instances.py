@@ -85,12 +85,14 @@ class InstanceTable:
         """Commits `batch` in one transaction; verdicts in its order. No SOP Instance UID may occur twice in one series.
         Raises `DatabaseDown` when the outcome is unknown, `BatchRefused` when nothing of the batch was taken."""
         if len(batch) == 1 and await self._store_one(batch[0]):
+            self._catalog.bell.ring()
             return [Verdict(Stored.NEW, False)]
         order = sorted(range(len(batch)), key=lambda at: (batch[at].study, batch[at].series))
         rows = [batch[at] for at in order]
         for attempt in range(4):
             try:
                 codes = await self._call(rows, policy)
+                self._catalog.bell.ring()
                 break
             except asyncpg.PostgresError as error:
                 if error.sqlstate == _DETAILS_WANTED and attempt < 3:

@@ -47,6 +47,11 @@ SELECT a.instance_id, st.uid AS study, se.uid AS series, i.uid AS sop, i.version
 """
 _FORGET = "DELETE FROM hidden_arrival WHERE instance_id = ANY ($1)"
 _DUE = "SELECT uid, wrong_entry FROM performed_step WHERE look_at <= now() ORDER BY look_at LIMIT 100"
+_NEXT_DUE = """
+SELECT CASE WHEN EXISTS (SELECT FROM hidden_arrival) THEN 0
+            ELSE extract(epoch FROM (SELECT min(look_at) FROM performed_step WHERE look_at IS NOT NULL) - now())
+       END::float8
+"""
 _LOOK = """
 UPDATE performed_step p
    SET missing = found.missing, complete_at = CASE WHEN found.missing = 0 THEN now() END,
@@ -111,7 +116,8 @@ async def change(
         await connection.execute(_UPDATE, uid, row.state, row.wrong_entry, row.json, *row.columns)
         if row.wrong_entry:
             await connection.execute(_REFUSE, uid, undo_hours)
-        return row
+    catalog.bell.ring()
+    return row
 
 
 async def get(catalog: Catalog, uid: str) -> bytes | None:
@@ -127,13 +133,16 @@ async def listed(catalog: Catalog, study: str, most: int) -> list[StepSummary]:
 
 async def hide(catalog: Catalog, uid: str) -> list[VersionName]:
     """Hides what is there of the instances of a wrong worklist entry; the versions."""
-    return [VersionName(*row) for row in await catalog.fetch(_HIDE, uid)]
+    rows = await catalog.fetch(_HIDE, uid)
+    catalog.bell.ring()
+    return [VersionName(*row) for row in rows]
 
 
 async def hide_later(catalog: Catalog, uid: str, pause: Any) -> None:
     """Says that `hide` is due again after `pause`, or never more when the step ended longer than that ago: a store of
     a new study that was under way could not be waited for."""
     await catalog.execute(_HIDE_AGAIN, uid, pause)
+    catalog.bell.ring()
 
 
 async def arrivals(catalog: Catalog) -> tuple[list[int], list[VersionName]]:
@@ -154,8 +163,15 @@ async def due(catalog: Catalog) -> list[tuple[str, bool]]:
     return [(row["uid"], row["wrong_entry"]) for row in await catalog.fetch(_DUE)]
 
 
+async def next_due(catalog: Catalog) -> float | None:
+    """Seconds until `arrivals` or `due` give something, 0 or less when they do; None when nothing is planned."""
+    seconds: float | None = await catalog.fetchval(_NEXT_DUE)
+    return seconds
+
+
 async def look(catalog: Catalog, uid: str, days: int) -> int | None:
     """Counts the instances of a completed step that are missing, and plans the next look, seldom and seldomer, for
     `days` after its end; None when the step is not completed."""
     missing: int | None = await catalog.fetchval(_LOOK, uid, days)
+    catalog.bell.ring()
     return missing

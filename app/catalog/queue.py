@@ -129,6 +129,10 @@ WITH again AS (
 SELECT id, pg_notify('fileroom_queue', queue) FROM again
 """
 _CLAIM = "SELECT * FROM claim_job($1, $2, $3, $4)"
+_IS_OPEN = """
+SELECT EXISTS (SELECT FROM job WHERE queue = $1 AND state = 0)
+    OR EXISTS (SELECT FROM job WHERE queue = $1 AND state = 1)
+"""
 _DUE = """
 SELECT w.at, w.study_uid, w.series_uid, w.sop_uid, coalesce(c.sop_class, ''), coalesce(c.transfer_syntax, '')
   FROM job_instance w
@@ -188,6 +192,12 @@ async def claim(catalog: Catalog, queue: str, lease: str, seconds: float, each: 
     """A job that is due, held by `lease` for `seconds`; at most `each` of a destination are active at a time."""
     row = await catalog.fetchrow(_CLAIM, queue, lease, seconds, each)
     return None if row is None else _job(row)
+
+
+async def is_open(catalog: Catalog, queue: str) -> bool:
+    """Whether there are jobs that have not ended: their due times, leases and limits make them claimable, of which
+    nobody is told."""
+    return bool(await catalog.fetchval(_IS_OPEN, queue))
 
 
 async def due(catalog: Catalog, job: int, most: int) -> list[Due]:

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import httpx
 import orjson
+import pytest
 
 from app.catalog import changes
 from tests.support.archive import RunningArchive
@@ -130,6 +131,38 @@ async def test_a_series_and_its_study_become_quiet(source: Source) -> None:
         ("series-quiet", one.study, one.series, 1),
         ("study-quiet", one.study, None, 1),
     ]
+
+
+async def until_told(source: Source, kinds: list[str]) -> None:
+    """Returns when the feed tells these kinds of events, in any order."""
+    async with asyncio.timeout(30):
+        while True:
+            if sorted(row["kind"] for row in await feed(source)) == sorted(kinds):
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_nobody_needs_to_ask_for_what_this_machine_does(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.jobs.feed._LOOK_SECONDS", 3600)
+    async with working(source, 0):
+        told: list[str] = []
+        for _ in range(2):  # the second time everybody sleeps
+            (one,) = await source.study(1)
+            told += ["stored", "series-quiet", "study-quiet"]
+            await until_told(source, told)
+        deleted = await source.client.delete(f"/dicom-web{one.path}")
+        await until_told(source, [*told, "deleted"])
+        await source.client.post(deleted.json()["undo"])
+        await until_told(source, [*told, "deleted", "undone"])
+
+
+async def test_what_others_do_is_seen_a_little_later(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another node, or a process that was killed behind its commit, rings no bell of ours."""
+    monkeypatch.setattr("app.jobs.feed._LOOK_SECONDS", 0.3)
+    async with working(source, 0):
+        for told in (["deleted"], ["deleted", "deleted"]):
+            await source.context.catalog.fetchval("SELECT add_change('deleted', '1.2', '', '', '{}')")
+            await until_told(source, told)
 
 
 async def test_events_are_streamed_from_where_a_reader_stopped(archive: RunningArchive) -> None:

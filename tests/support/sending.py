@@ -89,7 +89,7 @@ async def working(source: Source, count: int = 2) -> AsyncIterator[list[asyncio.
     context = source.context
     notices = Notices(context.catalog.url)
     tasks = [asyncio.create_task(worker.work(context, notices)) for _ in range(count)]
-    tasks += [asyncio.create_task(feed.sequence(context)), asyncio.create_task(feed.follow(context))]
+    tasks += [asyncio.create_task(feed.sequence(context)), asyncio.create_task(feed.follow(context, notices))]
     try:
         yield tasks
     finally:
