@@ -217,9 +217,9 @@ def committed(told: Dataset) -> list[Pair]:
     ]
 
 
-def assert_committed(modality: Modality, exam: Exam) -> str:
+def assert_committed(modality: Modality, exam: Exam, seconds: float = 60) -> str:
     """Waits for the report: every image is safe. In which role it was taken."""
-    event, told, role = modality.await_report(exam)
+    event, told, role = modality.await_report(exam, seconds)
     assert (event, sorted(committed(told))) == (ALL_COMMITTED, sorted(pairs(*exam.images)))
     return role
 
