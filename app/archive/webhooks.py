@@ -27,7 +27,7 @@ log = logging.getLogger("fileroom.webhooks")
 MOST_EVENTS = 100
 """Events of one message."""
 _PAGE = 500
-_MARGIN_SECONDS = 5.0
+_MARGIN_SECONDS = 2.0
 _LEAST_SECONDS = 0.02
 _LONGEST_PAUSE = 3600.0
 _MOST_DOUBLINGS = 20
