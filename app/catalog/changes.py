@@ -42,6 +42,16 @@ WITH horizon AS MATERIALIZED (SELECT id FROM change_cursor WHERE name = 'horizon
 SELECT id, at, kind, study, series, sop, detail FROM page ORDER BY id LIMIT $2
 """
 _QUIET = "SELECT watch_quiet($1, $2)"
+_IS_BEHIND = """
+SELECT (SELECT last_value - (NOT is_called)::integer FROM instance_id_seq)
+       > (SELECT id FROM change_cursor WHERE name = 'horizon')
+"""
+_NEXT_DUE = """
+SELECT CASE WHEN EXISTS (SELECT FROM change_cursor c, change_cursor h
+                          WHERE h.name = 'horizon' AND c.name IN ('quiet', 'routes') AND c.id < h.id) THEN 0
+            ELSE extract(epoch FROM (SELECT min(changed_at + make_interval(secs => seconds)) FROM quiet_watch) - now())
+       END::float8
+"""
 _MOST = 10_000
 
 
@@ -77,6 +87,11 @@ async def sequence(catalog: Catalog, barrier: Barrier | None) -> Barrier | None:
     return None
 
 
+async def is_behind(catalog: Catalog) -> bool:
+    """Whether ids were taken that are beyond the horizon."""
+    return bool(await catalog.fetchval(_IS_BEHIND))
+
+
 async def horizon(catalog: Catalog) -> int:
     """The id up to which events may be read."""
     return int(await catalog.fetchval(_HORIZON))
@@ -91,3 +106,11 @@ async def page(executor: Any, after: int, most: int) -> list[Change]:
 async def watch_quiet(catalog: Catalog, seconds: Sequence[int]) -> None:
     """Adds the events of series and studies that have not changed for one of `seconds`."""
     await catalog.execute(_QUIET, list(seconds), _MOST)
+    catalog.bell.ring()
+
+
+async def next_due(catalog: Catalog) -> float | None:
+    """Seconds until a series or study can be quiet, 0 or less when one is or when there are events that `watch_quiet`
+    or the routes have not seen; None when nothing changes."""
+    seconds: float | None = await catalog.fetchval(_NEXT_DUE)
+    return seconds
