@@ -24,9 +24,9 @@ async def run(context: Context, sweep_seconds: float) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(_sweep(context, sweep_seconds))
         group.create_task(procedures.work(context))
-        group.create_task(procedures.commit(context, notices))
+        group.create_task(procedures.commit(context))
         group.create_task(feed.sequence(context))
-        group.create_task(feed.follow(context))
+        group.create_task(feed.follow(context, notices))
         group.create_task(webhooks.work(context, notices))
         for _ in range(TRANSFERS):
             group.create_task(transfers.work(context, notices))
