@@ -14,7 +14,7 @@ from app.dicom.status import STATUSES, Outcome, outcome_of
 from app.dicom.uid import require_uid
 from app.dicomweb import routes, stow_answer, stow_metadata
 from app.dicomweb.multipart import ContentType, MultipartReader, boundary_of, parse_content_type
-from app.dicomweb.stow_body import Disconnected, body_chunks, policy_of
+from app.dicomweb.stow_body import Disconnected, Start, body_chunks, policy_of
 from app.errors import BadRequest, FileroomError, UnsupportedMediaType
 from app.failpoints import Failpoint, hit
 
@@ -40,7 +40,7 @@ async def store(request: Request) -> Response:
         elif content_type.params.get("type", DICOM).lower() in METADATA:
             receipts = await stow_metadata.store_metadata(request, keeper, study, content_type)
         else:
-            receipts = await _store_parts(request, keeper, study, content_type)
+            receipts = await _store_multipart(request, keeper, study, content_type)
     except Disconnected:
         return Response(status_code=STATUSES[Outcome.BAD_REQUEST].http)  # nobody reads it
     for receipt in receipts:
@@ -132,15 +132,28 @@ def _receipt_of(ending: asyncio.Task[Receipt] | Receipt) -> Receipt:
     return Receipt(outcome_of(error))
 
 
-async def _store_parts(
+async def _store_multipart(
     request: Request, keeper: Storekeeper, study: str | None, content_type: ContentType
 ) -> list[Receipt]:
+    boundary = boundary_of(content_type)
+    start = await Start.of(request)
+    only = start.only_part(boundary)
+    if only is None or parse_content_type(only[0]).type != DICOM or len(start.chunk) > keeper.context.limits.request:
+        return await _store_parts(request, keeper, study, boundary, start)
+    reception = await keeper.receive(study, policy_of(request))
+    await reception.write(only[1])
+    return [await asyncio.shield(reception.finish())]
+
+
+async def _store_parts(
+    request: Request, keeper: Storekeeper, study: str | None, boundary: bytes, start: Start
+) -> list[Receipt]:
     limits = keeper.context.limits
-    reader = MultipartReader(boundary_of(content_type), limits)
+    reader = MultipartReader(boundary, limits)
     parts = PartsStore(keeper, study, policy_of(request))
     failure: FileroomError | None = None
     try:
-        async for chunk in body_chunks(request, limits):
+        async for chunk in body_chunks(request, limits, start):
             for event in reader.feed(chunk):
                 if event[0] == "data":
                     await parts.write(event[1])

@@ -11,9 +11,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
+from urllib.parse import unquote
 
+import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from app.serving.exchange import Exchange
 
 HEADER_LIMIT = 64 * 1024
 """Bytes of a request's header that may come after its first read (which takes at most 256 KiB)."""
@@ -104,7 +108,38 @@ class DeadlineProtocol(HttpToolsProtocol):
         """A body begins, maybe an empty one."""
         self._phase = _Phase.BODY
         self._begin_window()
-        super().on_headers_complete()
+        self._begin_exchange()
+
+    def _begin_exchange(self) -> None:
+        """What uvicorn does here, with our `Exchange`, and without web sockets and a limit of its own."""
+        scope, parser = self.scope, self.parser
+        version = parser.get_http_version()
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = url.path
+        scope["query_string"] = url.query or b""
+        before = self.cycle
+        self.cycle = Exchange(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:  # pipelined
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def on_message_complete(self) -> None:
         """It is our turn."""

@@ -29,6 +29,8 @@ _LONGEST_PAGE = 64 << 20
 _JUNK = "the archive's answer cannot be understood"
 _REFERENCED, _FAILED, _OTHER_FAILURES = "00081199", "00081198", "0008119A"
 _CLASS, _INSTANCE, _FAILURE, _WARNING, _COMMENT = "00081150", "00081155", "00081197", "00081196", "00000902"
+_COMMENTS = "00741048"
+"""Warnings of a stored instance, each an item with a comment."""
 
 __all__ = ["JSON", "PAGE", "Archive", "Item", "Parameters", "Part", "Receipt"]
 
@@ -84,15 +86,14 @@ class Archive:
     def _address(self, lines: str) -> None:
         """Makes what all requests begin with."""
         self._lines = lines.encode("latin-1")
-        self._boundary = secrets.token_hex(16).encode()
-        self._store = self._head(
-            "POST",
-            "/studies",
-            f"Accept: {JSON}\r\nContent-Type: multipart/related; "
-            f'type="application/dicom"; boundary={self._boundary.decode()}\r\n',
-        )
-        self._opening = b"--" + self._boundary + b"\r\nContent-Type: application/dicom\r\n\r\n"
-        self._closing = b"\r\n--" + self._boundary + b"--\r\n"
+        self._opening = self._closing = b""
+        content_type = "application/dicom"  # which a Fileroom takes by itself
+        if not self.ours:
+            boundary = secrets.token_hex(16)
+            self._opening = f"--{boundary}\r\nContent-Type: {content_type}\r\n\r\n".encode()
+            self._closing = f"\r\n--{boundary}--\r\n".encode()
+            content_type = f'multipart/related; type="{content_type}"; boundary={boundary}'
+        self._store = self._head("POST", "/studies", f"Accept: {JSON}\r\nContent-Type: {content_type}\r\n")
 
     def on_behalf(self, *, calling: str, called: str, association: str) -> Archive:
         """The same archive and connections, for an association: a Fileroom is told who asks, and as what, in each
@@ -117,7 +118,8 @@ class Archive:
         """Stores one file, given in pieces; once more when an idle connection was closed under us."""
         length = sum(map(len, file)) + len(self._opening) + len(self._closing)
         head = b"%bContent-Length: %d\r\n\r\n%b" % (self._store, length, self._opening)
-        return await self._receipts(await self._pool.send(head, (*file, self._closing), _LONGEST_RECEIPT))
+        body = (*file, self._closing) if self._closing else file
+        return await self._receipts(await self._pool.send(head, body, _LONGEST_RECEIPT))
 
     async def store_stream(self, file: AsyncIterable[Piece]) -> list[Receipt]:
         """Stores one file while it comes. When `file` raises, the request is cut and nothing is stored. The archive may
@@ -330,7 +332,7 @@ def _items(document: Any, tag: str) -> list[Any]:
 
 def _receipt(item: Any, *, stored: bool) -> Receipt:
     reason = _first(item, _WARNING if stored else _FAILURE)
-    comment = _first(item, _COMMENT)
+    comment = _first(item, _COMMENT) or _first(_first(item, _COMMENTS) or {}, _COMMENT)
     return Receipt(
         stored,
         str(_first(item, _CLASS) or ""),

@@ -69,7 +69,23 @@ async def test_one_connection_is_kept_for_many_requests() -> None:
     assert server.connections == 1
 
 
-async def test_a_store_is_multipart_with_one_part_whole_or_streamed() -> None:
+async def test_a_fileroom_gets_a_file_as_it_is() -> None:
+    bodies = []
+
+    async def script(exchange: Exchange) -> None:
+        bodies.append(await exchange.body())
+        await exchange.answer(200, JSON, STORED)
+
+    async with serving(script) as server:
+        archive = Archive(server.root)
+        await archive.store([b"fi", b"le"])
+        await archive.store_stream(pieces(b"f", b"", b"ile"))
+        archive.close()
+    assert bodies == [b"file"] * 2
+    assert all("\r\nContent-Type: application/dicom\r\n" in head for head in server.heads)
+
+
+async def test_a_store_elsewhere_is_multipart_with_one_part_whole_or_streamed() -> None:
     bodies = []
 
     async def script(exchange: Exchange) -> None:
@@ -78,7 +94,7 @@ async def test_a_store_is_multipart_with_one_part_whole_or_streamed() -> None:
         await exchange.answer(200, JSON, STORED)
 
     async with serving(script) as server:
-        archive = Archive(server.root)
+        archive = Archive(server.root, ours=False)
         await archive.store([b"fi", b"le"])
         await archive.store_stream(pieces(b"f", b"", b"ile"))
         archive.close()
