@@ -10,6 +10,7 @@ import orjson
 
 from app.archive import bulk, frames
 from app.archive.context import Context
+from app.archive.decoded_frames import payload_of
 from app.archive.frames import PieceCache, Place, entry_place, native_place
 from app.archive.retrieve import Instance, find_instance, missing, require_uids
 from app.archive.sized_cache import SizedCache
@@ -109,8 +110,7 @@ async def rendered(
     place = await _place(context, instance, number)
     if place.length > facts.picture.frame_length and place.length > _compressed_limit(facts):
         raise Undecodable("the compressed frame is longer than any of its size")
-    stored = await frames.value(context, pieces, instance, place)
-    made = await context.codecs.run("render", arguments, [*stored, recipe])
+    made = await context.codecs.run("render", arguments, await payload_of(context, pieces, instance, place), recipe)
     context.derived.put(key, made)
     return made
 

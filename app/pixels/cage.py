@@ -1,8 +1,9 @@
 """Our side of the cage (G32): a zygote process, started when the first job comes, and the children that it forks. A job
 that crashes its child, takes too long or too much memory costs that one request; so does one whose caller is gone.
 
-Jobs and answers lie in a memory file for each child, written and read by one system call each; only small messages
-pass through the event loop. A child can put nothing but bytes there: the file is read, never mapped."""
+Jobs and answers lie in memory that a child shares with us (`app.pixels.shared`): a stored frame is read from its file
+straight to where the child decodes it. Only small messages pass through the event loop. What a child puts there is
+bytes to us and nothing else, and copied before it is used."""
 
 from __future__ import annotations
 
@@ -14,18 +15,42 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import orjson
 
 from app import errors
 from app.dicom.octets import Piece
 from app.errors import DecoderFailed, FileroomError, LimitExceeded, Overloaded
+from app.pixels import shared
+from app.pixels.shared import PAYLOAD, SIZE
 
 _T = TypeVar("_T")
-Payload = Piece | bytearray | Sequence[Piece]
+
+
+class Source(Protocol):
+    """A payload that is read to where the child looks for it: `length` bytes from `start` of `room` bytes."""
+
+    @property
+    def room(self) -> int:
+        """Bytes that `read_into` writes."""
+
+    @property
+    def start(self) -> int:
+        """Where the payload begins among them."""
+
+    @property
+    def length(self) -> int:
+        """Bytes of the payload."""
+
+    async def read_into(self, room: memoryview) -> None:
+        """Reads; when it is cancelled, it may go on writing to `room`."""
+
+
+Payload = Piece | bytearray | Sequence[Piece] | Source
 
 _ROOT = Path(__file__).resolve().parents[2]
 _START = "import sys; sys.path.append(sys.argv[2]); from app.pixels.cage_child import main; main()"
@@ -36,7 +61,8 @@ _KEPT = 16 << 20
 """Memory that stays with a child between jobs."""
 _AT_ONCE = 1 << 20
 """Bytes that are copied without leaving the event loop."""
-_PAYLOAD = 1 << 30
+_ALIGNED = 64
+"""What the codecs' fastest instructions like the address of a frame to be a multiple of."""
 _HEAP = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(32 << 20)}
 """The C library gives the memory of each frame back at once, and takes it again page by page for the next: half of the
 time of a small job. Children keep up to this much."""
@@ -57,11 +83,12 @@ class CageLimits:
 
 
 class _Child:
-    """One forked process. `handle` is its pidfd."""
+    """One forked process. `handle` is its pidfd, `memory` the file that it shares with us."""
 
     def __init__(self, connection: socket.socket, memory: int, handle: int) -> None:
         self.connection = connection
         self.memory = memory
+        self.mapped = shared.mapped(memory)
         self.handle = handle
         self.jobs = 0
 
@@ -72,6 +99,8 @@ class _Child:
         except ProcessLookupError:
             pass
         self.connection.close()
+        with suppress(BufferError):  # a thread still reads into it: it goes when that ends
+            self.mapped.close()
         os.close(self.memory)
         os.close(self.handle)
 
@@ -90,34 +119,45 @@ class Cage:
         self._under_way = 0
 
     async def run(
-        self, task: str, arguments: Mapping[str, Any], payload: Payload = b"", *, seconds: float | None = None
+        self,
+        task: str,
+        arguments: Mapping[str, Any],
+        payload: Payload = b"",
+        tail: bytes = b"",
+        *,
+        seconds: float | None = None,
     ) -> bytes:
-        """What `TASKS[task]` of the module makes of the payload. Raises what the task raises of `app.errors`,
-        `DecoderFailed` when the child crashed or used up its limits, `Overloaded` when too many jobs wait."""
+        """What `TASKS[task]` of the module makes of the payload, with `tail` behind it. Raises what the task raises of
+        `app.errors`, `DecoderFailed` when the child crashed or used up its limits, `Overloaded` when too many jobs
+        wait."""
         if self._under_way >= self.limits.children + self.limits.waiting:
             raise Overloaded("too many pictures are waiting to be decoded")
         pieces = [payload] if isinstance(payload, bytes | bytearray | memoryview) else payload
-        if sum(map(len, pieces)) > _PAYLOAD:
-            raise LimitExceeded("frame_pixels", f"a compressed frame of more than {_PAYLOAD} bytes is not decoded")
+        room = sum(map(len, pieces)) if isinstance(pieces, Sequence) else pieces.room
+        if room + len(tail) > PAYLOAD:
+            raise LimitExceeded("frame_pixels", f"a compressed frame of more than {PAYLOAD} bytes is not decoded")
         self._under_way += 1
         try:
             async with self._places:
-                return await self._run_in_child(task, arguments, pieces, seconds or self.limits.seconds)
+                job = {"task": task, "arguments": dict(arguments)}
+                return await self._run_in_child(job, pieces, tail, seconds or self.limits.seconds)
         finally:
             self._under_way -= 1
 
     async def _run_in_child(
-        self, task: str, arguments: Mapping[str, Any], pieces: Sequence[Piece | bytearray], seconds: float
+        self, job: dict[str, Any], payload: Sequence[Piece | bytearray] | Source, tail: bytes, seconds: float
     ) -> bytes:
         child = self._take() or await self._fork()
         healthy = False
         try:
-            answer = await self._converse(child, task, arguments, pieces, seconds)
+            job["at"], job["length"] = await _fill(child, payload, tail)
+            answer = await self._converse(child, job, seconds)
             if "length" in answer:
-                result = await _move(answer["length"], lambda: _read(child.memory, answer["length"]))
+                at, length = answer["at"], answer["length"]
+                result = await _move(length, lambda: _read(child.memory, at, length))
                 healthy = child.jobs < _JOBS
-                if max(len(result), sum(map(len, pieces))) > _KEPT:
-                    os.ftruncate(child.memory, 0)
+                if at + length > _KEPT:
+                    shared.clear(child.mapped)
                 return result
             healthy = answer["error"] != "memory"
         finally:
@@ -136,22 +176,11 @@ class Cage:
             child.end()
         return None
 
-    async def _converse(
-        self,
-        child: _Child,
-        task: str,
-        arguments: Mapping[str, Any],
-        pieces: Sequence[Piece | bytearray],
-        seconds: float,
-    ) -> dict[str, Any]:
-        length = sum(map(len, pieces))
-        await _move(length, lambda: _write(child.memory, pieces))
+    async def _converse(self, child: _Child, job: dict[str, Any], seconds: float) -> dict[str, Any]:
         child.jobs += 1
         began = time.monotonic()
         try:
-            child.connection.send(
-                orjson.dumps({"task": task, "arguments": dict(arguments), "length": length, "job": child.jobs})
-            )
+            child.connection.send(orjson.dumps(job | {"job": child.jobs}))
             await _readable(child.connection, seconds)
             message = child.connection.recv(_MESSAGE)
         except TimeoutError:
@@ -179,7 +208,7 @@ class Cage:
     async def _forked(self, control: socket.socket) -> _Child:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
-        memory = os.memfd_create("frame", os.MFD_CLOEXEC)
+        memory = shared.make()
         try:
             with theirs:
                 limits = orjson.dumps({"memory": self.limits.memory, "cpu": self.limits.cpu})
@@ -248,8 +277,10 @@ def _checked(message: bytes, job: int) -> dict[str, Any]:
     except orjson.JSONDecodeError:
         answer = None
     if isinstance(answer, dict) and answer.get("job") == job:
-        length = answer.get("length")
-        if (isinstance(length, int) and 0 <= length <= 2 << 30) or isinstance(answer.get("error"), str):
+        at, length = answer.get("at"), answer.get("length")
+        if isinstance(answer.get("error"), str):
+            return answer
+        if isinstance(at, int) and isinstance(length, int) and 0 <= at <= at + length <= SIZE:
             return answer
     raise DecoderFailed("the decoder answered nonsense", extra={"cause": "crash"})
 
@@ -299,8 +330,20 @@ async def _move(length: int, copy: Callable[[], _T]) -> _T:
     return copy() if length <= _AT_ONCE else await asyncio.to_thread(copy)
 
 
-def _write(memory: int, pieces: Sequence[Piece | bytearray]) -> None:
-    at = 0
+async def _fill(child: _Child, payload: Sequence[Piece | bytearray] | Source, tail: bytes) -> tuple[int, int]:
+    """Puts the payload and what follows it into the child's memory: where it begins there, and its length."""
+    if isinstance(payload, Sequence):
+        length = sum(map(len, payload))
+        await _move(length, lambda: _write(child.memory, [*payload, tail], 0))
+        return 0, length + len(tail)
+    before = -payload.start % _ALIGNED
+    begin = before + payload.start
+    await payload.read_into(memoryview(child.mapped)[before : before + payload.room])
+    _write(child.memory, [tail], begin + payload.length)
+    return begin, payload.length + len(tail)
+
+
+def _write(memory: int, pieces: Sequence[Piece | bytearray], at: int) -> None:
     for piece in pieces:
         view = memoryview(piece)
         while view:
@@ -309,12 +352,9 @@ def _write(memory: int, pieces: Sequence[Piece | bytearray]) -> None:
             at += written
 
 
-def _read(memory: int, length: int) -> bytes:
-    """The first `length` bytes. A child that has not written so many was not honest."""
-    result = os.pread(memory, length, 0)
+def _read(memory: int, at: int, length: int) -> bytes:
+    """`length` bytes, which are there: the file has a fixed size."""
+    result = os.pread(memory, length, at)
     while len(result) < length:
-        more = os.pread(memory, length - len(result), len(result))
-        if not more:
-            raise DecoderFailed("the decoder answered nonsense", extra={"cause": "crash"})
-        result += more
+        result += os.pread(memory, length - len(result), at + len(result))
     return result

@@ -1,13 +1,14 @@
 """The caged side. A zygote imports the codecs once and then only forks: a child that crashed or was killed is replaced
 within milliseconds, and all share their memory. A child may open no descriptor at all, so neither files nor the network
 are within reach; address space, CPU time and output are bounded. It takes one job after the other: arguments as a JSON
-message, payload and answer through a memory file that it shares with the archive."""
+message, payload and answer in memory that it shares with the archive (`app.pixels.shared`)."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
 import importlib
+import mmap
 import os
 import resource
 import signal
@@ -20,14 +21,17 @@ from typing import Any
 import orjson
 
 from app.errors import FileroomError
+from app.pixels import shared
 
 Buffer = bytes | bytearray | memoryview
-Task = Callable[[dict[str, Any], bytearray], Buffer | Sequence[Buffer]]
+Task = Callable[[dict[str, Any], memoryview], Buffer | Sequence[Buffer]]
+"""The payload is overwritten by the next job."""
 
 MESSAGE = 64 << 10
 """Longest message, in bytes."""
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
+_PAGE = 4096
 _libc = ctypes.CDLL(None)
 
 
@@ -66,20 +70,21 @@ def _run_child(parent: int, tasks: Mapping[str, Task], limits: dict[str, int], l
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         if os.getppid() == parent:
-            with socket.socket(fileno=link) as connection:
+            with socket.socket(fileno=link) as connection, shared.mapped(memory) as frames:
+                os.close(memory)
                 cage(limits)
-                work(connection, tasks, memory, limits["cpu"])
+                work(connection, tasks, frames, limits["cpu"])
         status = 0
     finally:
         os._exit(status)
 
 
 def cage(limits: dict[str, int]) -> None:
-    """No new descriptors or processes, bounded memory and output, no core file."""
+    """No new descriptors or processes, bounded memory, no growing or core file."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     for kind, limit in (
         (resource.RLIMIT_AS, used + limits["memory"]),
-        (resource.RLIMIT_FSIZE, limits["memory"]),
+        (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NPROC, 0),
         (resource.RLIMIT_NOFILE, 0),
@@ -87,20 +92,23 @@ def cage(limits: dict[str, int]) -> None:
         resource.setrlimit(kind, (limit, limit))
 
 
-def work(connection: socket.socket, tasks: Mapping[str, Task], memory: int, cpu: int) -> None:
+def work(connection: socket.socket, tasks: Mapping[str, Task], memory: mmap.mmap, cpu: int) -> None:
     """One job after the other, until the archive closes the connection."""
     while message := connection.recv(MESSAGE):
         used = resource.getrusage(resource.RUSAGE_SELF)
         resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + cpu + 1, resource.RLIM_INFINITY))
         job = orjson.loads(message)
-        connection.send(orjson.dumps({"job": job["job"], **_answer(tasks, job, memory)}))
+        connection.send(orjson.dumps({"job": job["job"], **_answer(tasks, job, memoryview(memory))}))
 
 
-def _answer(tasks: Mapping[str, Task], job: dict[str, Any], memory: int) -> dict[str, Any]:
-    """Does the job; what came of it stands in the memory file."""
+def _answer(tasks: Mapping[str, Task], job: dict[str, Any], memory: memoryview) -> dict[str, Any]:
+    """Does the job; what came of it stands in the shared memory, behind the payload."""
+    end = job["at"] + job["length"]
     try:
-        given = tasks[job["task"]](job["arguments"], _read(memory, job["length"]))
-        return {"length": _write(memory, [given] if isinstance(given, bytes | bytearray | memoryview) else given)}
+        given = tasks[job["task"]](job["arguments"], memory[job["at"] : end])
+        at = -(-end // _PAGE) * _PAGE
+        pieces = [given] if isinstance(given, bytes | bytearray | memoryview) else given
+        return {"at": at, "length": _write(memory[at:], pieces)}
     except MemoryError:
         return {"error": "memory", "detail": ""}
     except FileroomError as error:
@@ -109,26 +117,14 @@ def _answer(tasks: Mapping[str, Task], job: dict[str, Any], memory: int) -> dict
         return {"error": "bug", "detail": f"{type(error).__name__}: {error}"[:500]}
 
 
-def _read(memory: int, length: int) -> bytearray:
-    payload = bytearray(length)
-    view = memoryview(payload)
-    at = 0
-    while at < length:
-        read = os.preadv(memory, [view[at:]], at)
-        if not read:
-            raise EOFError("the payload is not all there")
-        at += read
-    return payload
-
-
-def _write(memory: int, pieces: Sequence[Buffer]) -> int:
+def _write(memory: memoryview, pieces: Sequence[Buffer]) -> int:
     at = 0
     for piece in pieces:
         view = memoryview(piece).cast("B")
-        while view:
-            written = os.pwrite(memory, view, at)
-            view = view[written:]
-            at += written
+        if len(view) > len(memory) - at:
+            raise MemoryError
+        memory[at : at + len(view)] = view
+        at += len(view)
     return at
 
 

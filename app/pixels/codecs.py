@@ -17,12 +17,18 @@ class Codecs:
         self._cage: Cage | None = None
 
     async def run(
-        self, task: str, arguments: Mapping[str, Any], payload: Payload = b"", *, seconds: float | None = None
+        self,
+        task: str,
+        arguments: Mapping[str, Any],
+        payload: Payload = b"",
+        tail: bytes = b"",
+        *,
+        seconds: float | None = None,
     ) -> bytes:
-        """What a task of `app.pixels.tasks` makes of the payload; raises as `Cage.run`."""
+        """What a task of `app.pixels.tasks` makes of the payload and the `tail` behind it; raises as `Cage.run`."""
         if self._cage is None:
             self._cage = Cage(self._limits)
-        return await self._cage.run(task, arguments, payload, seconds=seconds)
+        return await self._cage.run(task, arguments, payload, tail, seconds=seconds)
 
     async def decode(self, picture: Picture, encoded: Payload) -> bytes:
         """One frame as native little endian octets: `picture.decoded` says what they are. Raises `Undecodable`,

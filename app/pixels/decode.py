@@ -42,7 +42,7 @@ _RLE_HEADER = struct.Struct("<16I")
 _SEGMENTS = 15
 
 
-def decode(picture: Picture, encoded: Encoded) -> Native:
+def decode(picture: Picture, encoded: Encoded | memoryview) -> Native:
     """One frame as `picture.decoded` describes it. Raises `Undecodable`, or `LimitExceeded` before anything large is
     allocated."""
     if not transfer_syntax(picture.transfer_syntax).encapsulated:
@@ -52,7 +52,7 @@ def decode(picture: Picture, encoded: Encoded) -> Native:
         name = transfer_syntax(picture.transfer_syntax).name
         raise Undecodable(f"frames in {name} are not decoded here")
     try:
-        array = decoder(picture, encoded)
+        array = decoder(picture, bytes(encoded))
     except FileroomError:
         raise
     except CODEC_ERRORS as error:
@@ -60,7 +60,7 @@ def decode(picture: Picture, encoded: Encoded) -> Native:
     return _octets(picture, array)
 
 
-def native(picture: Picture, encoded: Encoded) -> Native:
+def native(picture: Picture, encoded: Encoded | memoryview) -> Native:
     """A native frame: samples of a pixel together, none subsampled."""
     if len(encoded) < picture.frame_length:
         raise Undecodable("the frame has fewer bytes than Rows, Columns and BitsAllocated tell")

@@ -23,13 +23,12 @@ from app.pixels.render_write import annotated, written
 _MONOCHROME = ("MONOCHROME1", "MONOCHROME2")
 
 
-def render_frame(arguments: dict[str, Any], payload: bytearray) -> bytes | bytearray:
+def render_frame(arguments: dict[str, Any], payload: memoryview) -> bytes | bytearray:
     """The task `render`: a frame of `arguments["picture"]` as a file of `arguments["media_type"]`."""
     picture = Picture(**arguments["picture"])
     length = len(payload) - arguments["recipe"]
-    recipe = bytes(memoryview(payload)[length:])
-    del payload[length:]
-    return rendered(picture.decoded, decode.decode(picture, payload), recipe, arguments)
+    recipe = bytes(payload[length:])
+    return rendered(picture.decoded, decode.decode(picture, payload[:length]), recipe, arguments)
 
 
 def rendered(picture: Picture, frame: Any, recipe: bytes, arguments: dict[str, Any]) -> bytes | bytearray:

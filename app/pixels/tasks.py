@@ -12,12 +12,12 @@ from app.pixels.picture import Picture
 from app.pixels.render import render_frame
 
 
-def decode_frame(arguments: dict[str, Any], payload: bytearray) -> Buffer:
+def decode_frame(arguments: dict[str, Any], payload: memoryview) -> Buffer:
     """The encoded frame as `Picture.decoded` describes it."""
     return decode.decode(Picture(**arguments["picture"]), payload)
 
 
-def transcode_frame(arguments: dict[str, Any], payload: bytearray) -> Buffer:
+def transcode_frame(arguments: dict[str, Any], payload: memoryview) -> Buffer:
     """The encoded frame in the transfer syntax `to`."""
     picture = Picture(**arguments["picture"])
     decoded = decode.decode(picture, payload)

@@ -14,49 +14,49 @@ from app.errors import Undecodable
 from app.pixels.cage_child import Buffer, Task
 
 
-def echo(arguments: dict[str, Any], payload: bytearray) -> Buffer:
+def echo(arguments: dict[str, Any], payload: memoryview) -> Buffer:
     return payload
 
 
-def pieces(arguments: dict[str, Any], payload: bytearray) -> list[Buffer]:
+def pieces(arguments: dict[str, Any], payload: memoryview) -> list[Buffer]:
     return [b"a", b"", payload, b"z"]
 
 
-def whoami(arguments: dict[str, Any], payload: bytearray) -> Buffer:
+def whoami(arguments: dict[str, Any], payload: memoryview) -> Buffer:
     return str(os.getpid()).encode()
 
 
-def refuse(arguments: dict[str, Any], payload: bytearray) -> Buffer:
+def refuse(arguments: dict[str, Any], payload: memoryview) -> Buffer:
     raise Undecodable("these pixels are bad")
 
 
-def fail(arguments: dict[str, Any], payload: bytearray) -> Buffer:
+def fail(arguments: dict[str, Any], payload: memoryview) -> Buffer:
     raise ZeroDivisionError("a bug")
 
 
-def segfault(arguments: dict[str, Any], payload: bytearray) -> Buffer:
+def segfault(arguments: dict[str, Any], payload: memoryview) -> Buffer:
     return ctypes.string_at(0)
 
 
-def abort(arguments: dict[str, Any], payload: bytearray) -> Buffer:
+def abort(arguments: dict[str, Any], payload: memoryview) -> Buffer:
     os.abort()
 
 
-def sleep(arguments: dict[str, Any], payload: bytearray) -> Buffer:
+def sleep(arguments: dict[str, Any], payload: memoryview) -> Buffer:
     time.sleep(arguments["seconds"])
     return b"awake"
 
 
-def spin(arguments: dict[str, Any], payload: bytearray) -> Buffer:
+def spin(arguments: dict[str, Any], payload: memoryview) -> Buffer:
     while True:
         pass
 
 
-def eat(arguments: dict[str, Any], payload: bytearray) -> Buffer:
+def eat(arguments: dict[str, Any], payload: memoryview) -> Buffer:
     return bytearray(arguments["bytes"])
 
 
-def open_file(arguments: dict[str, Any], payload: bytearray) -> Buffer:
+def open_file(arguments: dict[str, Any], payload: memoryview) -> Buffer:
     try:
         os.open("/etc/passwd", os.O_RDONLY)
     except OSError as error:
@@ -64,7 +64,7 @@ def open_file(arguments: dict[str, Any], payload: bytearray) -> Buffer:
     return b"opened"
 
 
-def connect(arguments: dict[str, Any], payload: bytearray) -> Buffer:
+def connect(arguments: dict[str, Any], payload: memoryview) -> Buffer:
     try:
         socket.socket()
     except OSError as error:
@@ -72,7 +72,7 @@ def connect(arguments: dict[str, Any], payload: bytearray) -> Buffer:
     return b"a socket"
 
 
-def lie(arguments: dict[str, Any], payload: bytearray) -> Buffer:
+def lie(arguments: dict[str, Any], payload: memoryview) -> Buffer:
     """Sends an answer of its own on the only socket that it has."""
     for descriptor in range(3, 64):
         try:
