@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 
 from hypothesis import settings
 
@@ -12,3 +13,10 @@ settings.register_profile("other", print_blob=True)
 settings.load_profile(os.environ.get("EXAMPLES", "same"))
 
 pytest_plugins = ["tests.testdata.fixtures", "tests.style.skips"]
+
+
+def pytest_collection_finish() -> None:
+    """Hypothesis imports these when a test wants them, and pytest compiles them then. CPython 3.11 fails in that
+    (gh-106905) if it collects an unclosed socket at the moment, since the warning's traceback is compiled too."""
+    for name in ("flatmapped", "random", "regex", "types"):
+        import_module(f"hypothesis.strategies._internal.{name}")

@@ -38,9 +38,8 @@ class Table:
     admits_unknown: bool
 
 
-def ask(settings: Settings) -> Fetch:
-    """How the archive of the settings is asked: `/peers` stands beside its DICOMweb root."""
-    beside = Archive(settings.archive_url.rstrip("/").rpartition("/")[0], settings.archive_token)
+def ask(beside: Archive) -> Fetch:
+    """How the archive is asked: `/peers` stands beside its DICOMweb root."""
 
     def fetch(etag: str) -> Awaitable[tuple[str, Any] | None]:
         return beside.get_changed("/peers", etag)

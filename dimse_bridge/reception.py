@@ -56,7 +56,8 @@ class Reception:
         self._settings = settings
         self._tls = ClientContexts(settings)
         self._counts = Counts(metrics or Metrics())
-        self.registry = Registry(settings, fetch or ask(settings))
+        self._beside = Archive(settings.archive_url.rstrip("/").rpartition("/")[0], settings.archive_token)
+        self.registry = Registry(settings, fetch or ask(self._beside))
         self.timeouts = timeouts(settings)
         self._calling_timeouts = replace(self.timeouts, idle=settings.dimse_response_seconds or None)
         self._archive = Archive(
@@ -78,6 +79,7 @@ class Reception:
     def close(self) -> None:
         """Closes the connections to the archive."""
         self._archive.close()
+        self._beside.close()
 
     async def is_ready(self) -> bool:
         """Whether the archive answers."""
