@@ -58,7 +58,7 @@ def hmac_sha256(key: bytes, text: bytes) -> bytes:
 
 
 class Receiver:
-    """One server. `taken` are the messages that it answered with success."""
+    """One server. `taken` are the messages that it answered with success; if it has a `secret`, signed ones only."""
 
     def __init__(self, secret: str = SECRET) -> None:
         self.reply: Callable[[Message], Reply] = lambda message: Reply()
@@ -129,7 +129,7 @@ class Receiver:
             reply = self.reply(message)
             await asyncio.sleep(reply.seconds)
             assert first.startswith("POST ")
-            assert self.is_signed(message)
+            assert not self.secret or self.is_signed(message)
         finally:
             self._under_way -= 1
         if not reply.status:
