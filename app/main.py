@@ -29,6 +29,7 @@ from app.dicomweb import (
     faults,
     peers,
     performed_steps,
+    prefetch,
     qido,
     remote_peers,
     routing,
@@ -94,6 +95,7 @@ def make_context(settings: Settings, database_url: str) -> Context:
             settings.transfer_days,
             settings.transfer_lease_seconds,
             settings.transfers_each,
+            settings.keep_jobs_days,
         ),
         webhooks=WebhookRules(settings.webhook_seconds, settings.webhook_pause_seconds, settings.webhook_days),
         quiet_seconds=settings.quiet_seconds,
@@ -150,15 +152,9 @@ def create_app(
     routers = [module.router for module in (stow, qido, wado, delete, worklist, performed_steps, commitments)]
     for router in (*routers, capabilities.router(routers)):
         app.include_router(router, prefix=DICOMWEB_ROOT)
-    app.include_router(remote_peers.router)  # before the registry, whose AE titles may hold slashes
-    app.include_router(peers.router)
-    app.include_router(destinations.router)
-    app.include_router(transfers.router)
-    app.include_router(commitment_reports.router)
-    app.include_router(changes.router)
-    app.include_router(webhooks.router)
-    app.include_router(routing.router)
-    app.include_router(wado_uri.router)
+    beside = (destinations, transfers, commitment_reports, changes, webhooks, routing, prefetch, wado_uri)
+    for module in (remote_peers, peers, *beside):  # the registry last of the two: its AE titles may hold slashes
+        app.include_router(module.router)
     app.add_route("/healthz", health.healthz, methods=["GET"])
     app.add_route("/readyz", health.readyz(_checks(context, metrics)), methods=["GET"])
     app.add_route("/docs", ApiPage(app).endpoint, methods=["GET"])

@@ -167,7 +167,7 @@ def _processes(
     bridge: Companion | None,
     feed: list[socket.socket],
 ) -> Processes:
-    from app.main import create_app, make_context
+    from app.main import create_app, make_bridges, make_context
 
     count = settings.worker_count
     metrics = Metrics(count + 1 + (bridge.slots if bridge else 0))
@@ -197,6 +197,7 @@ def _processes(
         _leave([*sockets, *(bridge.sockets if bridge else ())])
         context = make_context(settings, database.url)
         context.catalog.bell = bell
+        context.bridges = make_bridges(settings, *own)
         work(context, settings, feed)
 
     def speak_dimse() -> None:

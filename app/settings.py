@@ -124,6 +124,9 @@ class Settings(BaseSettings):
     transfers_each: int = Field(
         default=2, ge=1, le=64, description="Transfers to one destination that are under way at a time"
     )
+    keep_jobs_days: float = Field(
+        default=30, ge=0, description="Days for which ended transfers are kept; failed ones are four times as long"
+    )
     webhook_seconds: float = Field(default=15, gt=0, le=60, description="Seconds in which a webhook's message is taken")
     webhook_pause_seconds: float = Field(
         default=5, gt=0, description="Seconds after the first failure of a webhook; later pauses double, up to an hour"

@@ -21,13 +21,15 @@ from app.pixels.picture import Picture
 @dataclass(frozen=True, slots=True)
 class TransferRules:
     """How the queue sends: tries of one transfer, the first pause between them, for how many days a destination may be
-    out of reach, how long a lease lasts, and how many transfers of one destination are active at a time."""
+    out of reach, how long a lease lasts, how many transfers of one destination are active at a time, and for how many
+    days those that have ended are kept: failed ones four times as long."""
 
     tries: int = 10
     pause_seconds: float = 5.0
     days: float = 7.0
     lease_seconds: float = 20.0
     each: int = 2
+    keep_days: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,8 @@ async def update(context: Context, principal: str, uid: str, content: object) ->
         made[:] = [model.updated(Step(State(state), orjson.loads(stored)), given)]
         return _row(uid, made[0])
 
-    row = await catalog.change(context.catalog, uid, decide, context.undo_hours)
+    completes = context.steps_complete_studies
+    row = await catalog.change(context.catalog, uid, decide, context.undo_hours, completes=completes)
     if row is None:
         raise NotFound("no such performed procedure step")
     step = made[0]
@@ -70,7 +71,7 @@ async def _follow(context: Context, uid: str, step: Step) -> None:
         if step.is_wrong_entry:
             await hide(context, uid)
         elif step.state is State.COMPLETED:
-            await catalog.look(context.catalog, uid, LOOK_DAYS)
+            await catalog.look(context.catalog, uid, LOOK_DAYS, completes=context.steps_complete_studies)
     except (DatabaseDown, BlobStoreFailed, StorageFull) as error:
         log.warning("what follows a performed procedure step is done later: %s", error.detail)
     await _tell_worklist(context, uid, step)
@@ -150,7 +151,7 @@ async def settle(context: Context) -> int:
         if wrong_entry:
             await hide(context, uid)
         else:
-            await catalog.look(context.catalog, uid, LOOK_DAYS)
+            await catalog.look(context.catalog, uid, LOOK_DAYS, completes=context.steps_complete_studies)
     return len(steps)
 
 

@@ -1,10 +1,10 @@
-"""Remote DIMSE peers, asked through a bridge: their answers as they come, and the studies of one patient fetched from
-one of them, which is what prefetching priors is made of."""
+"""Remote DIMSE peers, asked through a bridge: their answers as they come, and what they have of a patient as the source
+of priors."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,7 +12,11 @@ import httpx
 import orjson
 
 from app.archive.bridges import Bridges
+from app.archive.prefetch import SourceAway
+from app.archive.prefetch_rules import DataSet
+from app.catalog.prefetch import Named
 from app.dicom.status import OUTCOME_OF_ERROR, STATUSES, Outcome
+from app.dicom.worklist import text_of
 from app.errors import (
     BadRequest,
     BridgeUnreachable,
@@ -24,78 +28,90 @@ from app.errors import (
     PeerSilent,
 )
 
-_PATIENT_ID, _ISSUER, _STUDY = "00100020", "00100021", "0020000D"
+_SOP_INSTANCE = "00080018"
 _LONGEST_PROBLEM = 64 * 1024
-_LONGEST_ANSWER = 16 << 20
+_LONGEST_ANSWER = 32 << 20
+_MOST_FOUND = 50_000
 _ERRORS: dict[int, type[FileroomError]] = {
     STATUSES[OUTCOME_OF_ERROR[kind]].http: kind for kind in (BadRequest, NotFound, NotCallable, PeerFailed, PeerSilent)
 }
 _TOO_LONG = STATUSES[Outcome.OVER_LIMIT].http
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """What became of one study: how many instances the peer sent, how many it could not send, and why it failed as a
-    whole, if it did."""
+class PeerSource:
+    """A remote peer as the source of priors (`app.archive.prefetch.Source`): by C-FIND, then C-MOVE to us or C-GET."""
 
-    study: str
-    completed: int = 0
-    failed: int = 0
-    problem: str = ""
+    def __init__(self, bridges: Bridges, aet: str) -> None:
+        self._bridges = bridges
+        self._aet = aet
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether every instance has come."""
-        return not self.problem and not self.failed
-
-
-async def fetch_studies(
-    bridges: Bridges, aet: str, patient_id: str, studies: Sequence[str], *, issuer: str = ""
-) -> AsyncGenerator[Fetched, None]:
-    """Retrieves studies of a patient from a peer, one after the other in this order. One that the peer does not have
-    under this patient is not retrieved: `problem` says so. Raises `BridgeUnreachable`, or what the search for them
-    failed with: `NotFound`, `NotCallable`, `PeerFailed` or `PeerSilent`."""
-    there = await studies_of_patient(bridges, aet, patient_id, issuer=issuer)
-    for study in studies:
-        if study not in there:
-            yield Fetched(study, problem="the peer has no such study of this patient")
-            continue
+    async def echo(self) -> None:
+        """Verification; raises `SourceAway`."""
         try:
-            yield await fetch_study(bridges, aet, study)
-        except (NotFound, NotCallable, PeerFailed, PeerSilent) as error:
-            yield Fetched(study, problem=error.detail)
+            await _whole(await self._bridges.ask("POST", self._aet, "echo"), _LONGEST_PROBLEM)
+        except (BridgeUnreachable, PeerFailed, PeerSilent) as error:
+            raise SourceAway(f"no echo: {error}") from error
+
+    async def studies(self, patient_id: str) -> list[DataSet]:
+        """The studies of a Patient ID; the issuer is asked for, and not matched, since not every peer knows it."""
+        return await self._search("studies", [("PatientID", patient_id), ("includefield", "IssuerOfPatientID")])
+
+    async def series(self, study: str) -> list[DataSet]:
+        """The series of a study."""
+        return await self._search(f"studies/{study}/series", [("includefield", "BodyPartExamined")])
+
+    async def instances(self, study: str, series: str) -> list[str]:
+        """SOP Instance UIDs of a series."""
+        found = await self._search(f"studies/{study}/series/{series}/instances", [])
+        return [text_of(one, _SOP_INSTANCE) for one in found]
+
+    async def fetch(self, study: str, missing: Sequence[Named], *, whole: bool) -> str:
+        """Retrieves a study, or of one that is here in part the series that are not whole."""
+        problem = ""
+        for series in [""] if whole else dict.fromkeys(named[1] for named in missing):
+            problem = await self._retrieve({"study": study, "series": series}) or problem
+        return problem
+
+    async def close(self) -> None:
+        """Nothing of ours stays open."""
+
+    async def _search(self, resource: str, asked: list[tuple[str, str]]) -> list[DataSet]:
+        query = urlencode([*asked, ("limit", str(_MOST_FOUND))]).encode()
+        with _away():
+            answer = await self._bridges.ask("GET", self._aet, resource, query=query)
+            found: list[DataSet] = orjson.loads(await _whole(answer, _LONGEST_ANSWER) or b"[]")
+        return found
+
+    async def _retrieve(self, wish: dict[str, object]) -> str:
+        last: dict[str, Any] = {}
+        with _away():
+            async for name, last in retrieve(self._bridges, self._aet, wish):
+                if name == "failed":
+                    return str(last.get("detail", "the peer failed"))
+        failed = int(last.get("failed", 0))
+        return f"the peer could not send {failed} instances" if failed else ""
 
 
-async def studies_of_patient(
-    bridges: Bridges, aet: str, patient_id: str, *, issuer: str = "", limit: int = 500
-) -> dict[str, dict[str, Any]]:
-    """The studies of a patient that a peer has, as DICOM JSON by Study Instance UID: at most `limit`. Peers that match
-    otherwise than they should are not trusted: what names another patient, or another issuer, is left out."""
-    asked = [("PatientID", patient_id), ("IssuerOfPatientID", issuer), ("includefield", "BodyPartExamined")]
-    query = urlencode([*asked, ("limit", str(limit))]).encode()
-    answer = await bridges.ask("GET", aet, "studies", query=query)
-    found: dict[str, dict[str, Any]] = {}
-    for item in orjson.loads(await _whole(answer, _LONGEST_ANSWER) or b"[]"):
-        same_issuer = not issuer or _value(item, _ISSUER) in ("", issuer)
-        if _value(item, _PATIENT_ID) == patient_id and same_issuer and (study := _value(item, _STUDY)):
-            found[study] = item
-    return found
-
-
-async def fetch_study(bridges: Bridges, aet: str, study: str) -> Fetched:
-    """Retrieves one study from a peer into this archive: what became of it, as the peer says. Raises as
-    `fetch_studies`."""
-    last: dict[str, Any] = {}
-    async for name, last in retrieve(bridges, aet, {"study": study}):
-        if name == "failed":
-            return Fetched(study, problem=str(last.get("detail", "the peer failed")))
-    return Fetched(study, int(last.get("completed", 0)) + int(last.get("warning", 0)), int(last.get("failed", 0)))
+@contextmanager
+def _away() -> Iterator[None]:
+    """A peer that cannot be called now, or not any more, is another thing than one that fails."""
+    try:
+        yield
+    except NotFound as error:
+        raise NotCallable("the peer is not registered any more") from error
+    except BridgeUnreachable as error:
+        raise SourceAway(error.detail) from error
+    except PeerFailed as error:
+        if error.extra.get("unreachable"):
+            raise SourceAway(error.detail) from error
+        raise
 
 
 async def retrieve(
     bridges: Bridges, aet: str, wish: dict[str, object]
 ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
-    """The events of a retrieve (`progress`, then `done` or `failed`) with their data. Raises as `fetch_studies`."""
+    """The events of a retrieve (`progress`, then `done` or `failed`) with their data. Raises `BridgeUnreachable`,
+    `NotFound`, `NotCallable`, `PeerFailed` or `PeerSilent`."""
     answer = await bridges.ask("POST", aet, "retrieve", body=orjson.dumps(wish))
     try:
         if answer.status_code != 200:
@@ -152,8 +168,3 @@ async def _whole(answer: httpx.Response, most: int, *, check: bool = True) -> by
         if len(body) > most:
             raise BridgeUnreachable("the bridge's answer is too long")
     return bytes(body)
-
-
-def _value(item: dict[str, Any], tag: str) -> str:
-    values = item.get(tag, {}).get("Value") or [""]
-    return str(values[0])

@@ -26,9 +26,16 @@ from app.errors import BadRequest, NotFound
 
 log = logging.getLogger("fileroom.jobs")
 
-EVENTS = ("instance", "series", "study")
-_KINDS = {"stored": "instance", "replaced": "instance", "series-quiet": "series", "study-quiet": "study"}
-_LEVELS: dict[str, Level] = {"instance": "IMAGE", "series": "SERIES", "study": "STUDY"}
+EVENTS = ("instance", "series", "study", "mpps")
+_QUIET = frozenset({"series", "study"})
+_KINDS = {
+    "stored": "instance",
+    "replaced": "instance",
+    "series-quiet": "series",
+    "study-quiet": "study",
+    "step-completed": "mpps",
+}
+_LEVELS: dict[str, Level] = {"instance": "IMAGE", "series": "SERIES", "study": "STUDY", "mpps": "STUDY"}
 _MEMBERS = frozenset({"event", "seconds", "where", "source", "peer", "server", "echo", "tries", "enabled"})
 _PAGE = 500
 _LISTED = 50
@@ -40,7 +47,8 @@ _SOURCE = b"\x02\x00\x16\x00AE"
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One rule. `where` are parameters of a search; `sources` AE titles that sent the instances, empty: any."""
+    """One rule. `where` are parameters of a search; `sources` AE titles that sent the instances, empty: any; `echo`:
+    nothing is sent before the destination has answered an echo."""
 
     name: str
     event: str
@@ -48,7 +56,7 @@ class Route:
     seconds: int = 0
     where: tuple[tuple[str, str], ...] = ()
     sources: tuple[str, ...] = ()
-    echo: bool = False
+    echo: bool = True
     tries: int = 0
     enabled: bool = True
 
@@ -64,10 +72,10 @@ class Route:
             raise BadRequest("`where` is an object of attributes and the text that each must match")
         if not isinstance(sources, list) or (sources and event != "instance"):
             raise BadRequest("`source` is a list of AE titles, for the event `instance`")
-        echo, enabled = value.get("echo", False), value.get("enabled", True)
+        echo, enabled = value.get("echo", True), value.get("enabled", True)
         if not isinstance(echo, bool) or not isinstance(enabled, bool):
             raise BadRequest("`echo` and `enabled` are true or false")
-        seconds = _whole(value, "seconds", quiet_seconds, _LONGEST_QUIET) if event != "instance" else 0
+        seconds = _whole(value, "seconds", quiet_seconds, _LONGEST_QUIET) if event in _QUIET else 0
         route = cls(
             plain_name(name),
             event,
@@ -86,7 +94,7 @@ class Route:
         """The object that `from_json` reads."""
         told: dict[str, Any] = {"event": self.event, **self.target.to_json(), "where": dict(self.where)}
         told |= {"source": list(self.sources)} if self.sources else {}
-        told |= {"seconds": self.seconds} if self.event != "instance" else {}
+        told |= {"seconds": self.seconds} if self.event in _QUIET else {}
         return told | {"echo": self.echo, "tries": self.tries, "enabled": self.enabled}
 
     def job(self, context: Context, study: str, series: str = "", sops: Sequence[str] = ()) -> NewJob:
@@ -177,7 +185,7 @@ async def _jobs(context: Context, search: Search, route: Route, events: Iterable
         return [route.job(context, study, sops=sops) for study, sops in made if sops]
     jobs = []
     for one in mine:
-        if one.detail.get("seconds") == route.seconds and await _matches(search, route, one):
+        if one.detail.get("seconds", 0) == route.seconds and await _matches(search, route, one):
             jobs.append(route.job(context, one.study, one.series))
     return jobs
 

@@ -1,5 +1,5 @@
-"""What the sweeper does: bytes of ended deletions go, and blobs without a row go after two sightings a grace period
-apart. A row without a blob is never touched here: that is for `verify`, and an alarm."""
+"""What the sweeper does: bytes of ended deletions go, blobs without a row go after two sightings a grace period apart,
+and jobs that ended long ago go. A row without a blob is never touched here: that is for `verify`, and an alarm."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from app.archive.context import Context
 from app.archive.delete import record
 from app.blobs.base import BlobInfo
 from app.blobs.keys import make_key, parse_key
-from app.catalog import deletions
+from app.catalog import deletions, prefetch, queue
 from app.failpoints import Failpoint, hit
 
 BATCH = 1000
+JOBS = 100
+"""Ended jobs that are removed at a time, since each may list thousands of instances."""
+FAILED_DAYS = 4
+"""So many times longer failed jobs are kept than others: somebody may want to have them done again."""
 
 
 @dataclass(slots=True)
@@ -26,6 +30,7 @@ class Swept:
     purged: int = 0
     orphans_seen: int = 0
     orphans_removed: int = 0
+    jobs_removed: int = 0
 
 
 async def sweep(context: Context) -> Swept:
@@ -33,6 +38,7 @@ async def sweep(context: Context) -> Swept:
     done = Swept()
     await _purge(context, done)
     await _remove_orphans(context, done)
+    await _forget_jobs(context, done)
     return done
 
 
@@ -63,6 +69,13 @@ async def _remove_orphans(context: Context, done: Swept) -> None:
         await context.blobs.remove(key)
     await deletions.forget_orphans(context.catalog, ripe)
     done.orphans_removed = len(ripe)
+
+
+async def _forget_jobs(context: Context, done: Swept) -> None:
+    days = context.transfers.keep_days
+    while removed := await queue.forget(context.catalog, days, days * FAILED_DAYS, JOBS):
+        done.jobs_removed += removed
+    await prefetch.forget(context.catalog, max(days, 1) * FAILED_DAYS)
 
 
 def _next(blobs: Iterator[BlobInfo]) -> list[BlobInfo]:

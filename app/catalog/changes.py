@@ -14,7 +14,10 @@ import orjson
 
 from app.catalog.engine import Catalog
 
-KINDS = ("stored", "replaced", "kept", "deleted", "undone", "series-quiet", "study-quiet")
+KINDS = (
+    *("stored", "replaced", "kept", "deleted", "undone"),
+    *("series-quiet", "study-quiet", "step-completed", "study-completed"),
+)
 """Of events."""
 
 _LAST = "SELECT last_value - (NOT is_called)::integer FROM instance_id_seq"

@@ -61,8 +61,25 @@ UPDATE performed_step p
                    SELECT FROM instance i JOIN series s ON s.id = i.series_id
                     WHERE i.uid = r.sop AND i.state = 0 AND s.uid = r.series))::integer AS missing
           FROM performed_step q, unnest(q.sop_uids, q.series_uids) AS r (sop, series) WHERE q.uid = $1) AS found
- WHERE p.uid = $1 AND p.state = 1 RETURNING p.missing
+ WHERE p.uid = $1 AND p.state = 1 AND p.complete_at IS NULL RETURNING p.missing
 """
+_TELL_STEP = """
+SELECT count(add_change('step-completed', study, '', '', jsonb_build_object('step', uid)))
+  FROM performed_step, unnest(study_uids) AS study WHERE uid = $1
+"""
+_LOCK_STUDIES = """
+SELECT count(pg_advisory_xact_lock(hashtextextended('study-completed ' || study, 0)))
+  FROM (SELECT unnest(study_uids) AS study FROM performed_step WHERE uid = $1 ORDER BY 1) AS s
+"""
+_TELL_STUDIES = """
+SELECT count(add_change('study-completed', study, '', '', '{}'))
+  FROM performed_step p, unnest(p.study_uids) AS study
+ WHERE p.uid = $1
+   AND EXISTS (SELECT FROM performed_step q WHERE q.study_uids @> ARRAY[study] AND q.complete_at IS NOT NULL)
+   AND NOT EXISTS (SELECT FROM performed_step q WHERE q.study_uids @> ARRAY[study]
+                      AND (q.state = 0 OR (q.state = 1 AND q.complete_at IS NULL)))
+"""
+_DISCONTINUED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +121,11 @@ async def create(catalog: Catalog, row: StepRow) -> bool:
 
 
 async def change(
-    catalog: Catalog, uid: str, decide: Callable[[int, bytes], StepRow], undo_hours: float
+    catalog: Catalog, uid: str, decide: Callable[[int, bytes], StepRow], undo_hours: float, *, completes: bool
 ) -> StepRow | None:
     """Replaces a step by what `decide` makes of its state and JSON, while nobody else can change it; None when there is
-    none. What a wrong worklist entry references is refused from now on."""
+    none. What a wrong worklist entry references is refused from now on. `completes`: studies are completed by steps,
+    and the change feed tells it."""
     async with catalog.connection() as connection, connection.transaction():
         found = await connection.fetchrow(_LOCK, uid)
         if found is None:
@@ -116,6 +134,8 @@ async def change(
         await connection.execute(_UPDATE, uid, row.state, row.wrong_entry, row.json, *row.columns)
         if row.wrong_entry:
             await connection.execute(_REFUSE, uid, undo_hours)
+        if row.state == _DISCONTINUED and completes:
+            await _tell_studies(connection, uid)
     catalog.bell.ring()
     return row
 
@@ -169,9 +189,21 @@ async def next_due(catalog: Catalog) -> float | None:
     return seconds
 
 
-async def look(catalog: Catalog, uid: str, days: int) -> int | None:
+async def look(catalog: Catalog, uid: str, days: int, *, completes: bool) -> int | None:
     """Counts the instances of a completed step that are missing, and plans the next look, seldom and seldomer, for
-    `days` after its end; None when the step is not completed."""
-    missing: int | None = await catalog.fetchval(_LOOK, uid, days)
+    `days` after its end; None when the step is not completed, or all of it was seen already. The change feed tells that
+    all are there; `completes`: and of each study that this completes."""
+    async with catalog.connection() as connection, connection.transaction():
+        missing: int | None = await connection.fetchval(_LOOK, uid, days)
+        if missing == 0:
+            await connection.execute(_TELL_STEP, uid)
+            if completes:
+                await _tell_studies(connection, uid)
     catalog.bell.ring()
     return missing
+
+
+async def _tell_studies(connection: Any, uid: str) -> None:
+    """Of two steps that end at a time the second one sees the first, since the lock lasts until the commit."""
+    await connection.execute(_LOCK_STUDIES, uid)
+    await connection.execute(_TELL_STUDIES, uid)

@@ -11,8 +11,8 @@ import orjson
 
 from app.catalog.engine import Catalog
 
-STOW, DIMSE = "stow", "dimse"
-"""The queues: what the job process does itself, and what bridges do."""
+STOW, DIMSE, PREFETCH = "stow", "dimse", "prefetch"
+"""The queues: what the job process sends itself, what bridges send, and what is brought here."""
 STATES = ("waiting", "active", "succeeded", "failed", "cancelled")
 INSTANCE_STATES = ("waiting", "arrived", "refused")
 WAITING, ARRIVED, REFUSED = 0, 1, 2
@@ -119,7 +119,7 @@ UPDATE job SET state = 4, lease = '', leased_until = NULL, reason = $2, updated_
 """
 _RETRY = """
 WITH again AS (
-    UPDATE job SET state = 0, tries = 0, due_at = now(), failed = 0, created_at = now(), updated_at = now()
+    UPDATE job SET state = 0, tries = 0, due_at = now(), failed = 0, retried_at = now(), updated_at = now()
      WHERE id = $1 AND state IN (0, 3, 4) RETURNING id, queue, destination
 ), instances AS (
     UPDATE job_instance i SET state = 0 FROM again WHERE i.job_id = again.id AND i.state = 2
@@ -145,6 +145,15 @@ SELECT w.at, w.study_uid, w.series_uid, w.sop_uid, coalesce(c.sop_class, ''), co
 """
 _REPORT = "SELECT report_job($1, $2, $3::jsonb)"
 _END = "SELECT end_job($1, $2, $3, $4, $5)"
+_FORGET = """
+WITH old AS (
+    SELECT id FROM job
+     WHERE state > 1 AND updated_at < now() - make_interval(secs => $1 * 86400)
+       AND (state <> 3 OR updated_at < now() - make_interval(secs => $2 * 86400))
+     ORDER BY updated_at LIMIT $3 FOR UPDATE SKIP LOCKED
+), gone AS (DELETE FROM job USING old WHERE job.id = old.id RETURNING job.id)
+SELECT count(*) FROM gone
+"""
 _HOLDS = """
 SELECT EXISTS (SELECT FROM job j JOIN job_instance i ON i.job_id = j.id
                 WHERE j.lease = $1 AND j.state = 1 AND i.study_uid = $2 AND i.series_uid = $3 AND i.sop_uid = $4)
@@ -214,6 +223,11 @@ async def end(catalog: Catalog, lease: str, outcome: str, reason: str, pause: fl
     """Ends a lease, see `end_job`; the new state of its job, None when the lease is gone."""
     state: int | None = await catalog.fetchval(_END, lease, outcome, reason, pause, days)
     return state
+
+
+async def forget(catalog: Catalog, days: float, failed_days: float, most: int) -> int:
+    """Removes up to `most` jobs that ended longer than `days` ago, failed ones than `failed_days`; how many."""
+    return int(await catalog.fetchval(_FORGET, days, failed_days, most))
 
 
 async def holds(catalog: Catalog, lease: str, study: str, series: str, sop: str) -> bool:

@@ -476,6 +476,7 @@ class Job(SQLModel, table=True):
         Index("job_active", "queue", "destination", postgresql_where=text("state = 1")),
         Index("job_lease", "lease", postgresql_where=text("state = 1")),
         Index("job_order", "order_key", "id", postgresql_where=text("order_key <> '' AND state < 2")),
+        Index("job_ended", "updated_at", postgresql_where=text("state > 1")),
     )
 
     id: int | None = _id()
@@ -498,6 +499,9 @@ class Job(SQLModel, table=True):
     failed: int = _number("failed")
     created_at: datetime = _moment("created_at")
     updated_at: datetime = _moment("updated_at")
+    retried_at: datetime | None = _when(
+        "retried_at", "when somebody had it done again: the days for an unreachable destination begin then"
+    )
 
 
 class JobInstance(SQLModel, table=True):
@@ -609,3 +613,50 @@ class Webhook(SQLModel, table=True):
     last_status: int = _number("last_status")
     last_reason: str = _column("last_reason", Text(), "''")
     updated_at: datetime = _moment("updated_at")
+
+
+class PrefetchRule(SQLModel, table=True):
+    """A rule by which priors are prefetched."""
+
+    __tablename__ = "prefetch_rule"
+
+    name: str = Field(sa_column=Column("name", _BYTES, primary_key=True))
+    description: dict[str, Any] = _column(
+        "json", JSONB(), comment="what app.archive.prefetch_rules.PrefetchRule.from_json reads"
+    )
+    updated_at: datetime = _moment("updated_at")
+
+
+class PrefetchLook(SQLModel, table=True):
+    """A worklist item about which the rules are to be asked, and when."""
+
+    __tablename__ = "prefetch_look"
+    __table_args__ = (Index("prefetch_look_at", "look_at"),)
+
+    item_id: int = Field(
+        sa_column=Column(
+            "item_id",
+            BigInteger,
+            ForeignKey("worklist_item.id", ondelete="CASCADE"),
+            primary_key=True,
+            autoincrement=False,
+        )
+    )
+    look_at: datetime = _moment("look_at")
+
+
+class PrefetchMade(SQLModel, table=True):
+    """What a rule has made a job about."""
+
+    __tablename__ = "prefetch_made"
+
+    rule: str = Field(sa_column=Column("rule", _BYTES, primary_key=True))
+    about: str = Field(
+        sa_column=Column(
+            "about",
+            _BYTES,
+            primary_key=True,
+            comment="hash of patient, study and what else decides which priors are wanted",
+        )
+    )
+    made_at: datetime = _moment("made_at")

@@ -94,7 +94,9 @@ _FORGET = "DELETE FROM worklist_item WHERE hidden_at < now() - $1::float8 * inte
 
 async def put(catalog: Catalog, row: ItemRow) -> bool:
     """Adds an item, or replaces the one of the same key; whether it is new."""
-    return bool(await catalog.fetchval(_PUT, *astuple(row)))
+    is_new = bool(await catalog.fetchval(_PUT, *astuple(row)))
+    catalog.bell.ring()
+    return is_new
 
 
 async def get(catalog: Catalog, key: str) -> Row | None:

@@ -52,6 +52,11 @@ def at_station(planned: Plan, aet: str, *, or_none: bool) -> Plan:
     return Plan((*planned.conditions, Term(_OWN_OR_NONE if or_none else _OWN, ([aet],))), planned.rest)
 
 
+def among(planned: Plan, ids: Sequence[int]) -> Plan:
+    """Only these items."""
+    return Plan((*planned.conditions, Term("s.id = ANY(?::bigint[])", (ids,))), planned.rest)
+
+
 async def find(catalog: Catalog, planned: Plan, limit: int, offset: int = 0, cursor: str = "") -> Sequence[Row]:
     """Up to `limit` rows. Raises `BadRequest` when the cursor is not one of ours."""
     conditions = list(planned.conditions)

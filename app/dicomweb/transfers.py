@@ -12,7 +12,7 @@ from fastapi import Request, Response
 from app.archive import transfers as deed
 from app.archive.transfers import Lease, Target
 from app.catalog.notices import Notices
-from app.catalog.queue import DIMSE, INSTANCE_STATES, STATES, Job, JobInstance
+from app.catalog.queue import DIMSE, INSTANCE_STATES, PREFETCH, STATES, Job, JobInstance
 from app.dicomweb import routes, wado
 from app.dicomweb.json_body import (
     CREATED,
@@ -129,7 +129,7 @@ def _number(request: Request) -> int:
 def _described(job: Job) -> dict[str, Any]:
     return {
         "id": job.id,
-        **Target(job.queue, job.destination).to_json(),
+        **_place(job),
         "state": STATES[job.state],
         "reason": job.reason,
         "instances": {"total": job.total, "arrived": job.done, "refused": job.failed},
@@ -142,6 +142,13 @@ def _described(job: Job) -> dict[str, Any]:
         "created": job.created_at.isoformat(),
         "updated": job.updated_at.isoformat(),
     }
+
+
+def _place(job: Job) -> dict[str, Any]:
+    """What is done, and where to or where from."""
+    if job.queue == PREFETCH:
+        return {"kind": "prefetch", **job.payload["from"], "item": job.payload["key"]}
+    return {"kind": "send", **Target(job.queue, job.destination).to_json()}
 
 
 def _instance(one: JobInstance) -> dict[str, Any]:

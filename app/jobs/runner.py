@@ -10,7 +10,7 @@ from app.archive.sweep import sweep
 from app.catalog import locks
 from app.catalog.notices import Notices
 from app.errors import FileroomError
-from app.jobs import feed, procedures, transfers, webhooks
+from app.jobs import feed, prefetch, procedures, transfers, webhooks
 
 log = logging.getLogger("fileroom.jobs")
 
@@ -28,6 +28,8 @@ async def run(context: Context, sweep_seconds: float) -> None:
         group.create_task(feed.sequence(context))
         group.create_task(feed.follow(context, notices))
         group.create_task(webhooks.work(context, notices))
+        group.create_task(prefetch.look(context))
+        group.create_task(prefetch.work(context, notices))
         for _ in range(TRANSFERS):
             group.create_task(transfers.work(context, notices))
 

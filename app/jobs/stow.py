@@ -37,6 +37,15 @@ class Unreachable(Exception):
     """The server takes nothing now, whatever it is."""
 
 
+def client_of(destination: Destination) -> httpx.AsyncClient:
+    """An HTTP client of a server, with its token."""
+    headers = {"accept": _JSON, "user-agent": "fileroom"}
+    if destination.token:
+        headers["authorization"] = f"Bearer {destination.token}"
+    verify: ssl.SSLContext | bool = destination.url.startswith("https:") and ssl.create_default_context()
+    return httpx.AsyncClient(headers=headers, timeout=_TIMES, verify=verify, trust_env=False, follow_redirects=False)
+
+
 class Server:
     """One server, for as long as a lease lasts."""
 
@@ -44,13 +53,7 @@ class Server:
         self._context = context
         self._destination = destination
         self._cache = PieceCache(context.cache_bytes // 8)
-        headers = {"accept": _JSON, "user-agent": "fileroom"}
-        if destination.token:
-            headers["authorization"] = f"Bearer {destination.token}"
-        verify: ssl.SSLContext | bool = destination.url.startswith("https:") and ssl.create_default_context()
-        self._client = httpx.AsyncClient(
-            headers=headers, timeout=_TIMES, verify=verify, trust_env=False, follow_redirects=False
-        )
+        self._client = client_of(destination)
 
     async def close(self) -> None:
         """Closes the connection."""

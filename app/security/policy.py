@@ -58,7 +58,7 @@ RULES = (
     _rule("POST", r"/peers/.+/retrieve", "write"),
     _rule("GET HEAD", r"/peers(?:/.+)?", "admin", bridge=True),
     _rule("PUT DELETE", r"/peers/.+", "admin"),
-    _rule("GET PUT DELETE", r"/(?:destinations|routes|webhooks)(?:/[^/]+)?", "admin"),
+    _rule("GET PUT DELETE", r"/(?:destinations|routes|prefetch-rules|webhooks)(?:/[^/]+)?", "admin"),
     _rule("POST", r"/webhooks/[^/]+/(?:ping|resume)", "admin"),
     _rule("GET", r"/changes", "read"),
     _rule("POST", r"/commitment-reports/leases(?:/[^/]+)?", "admin", bridge=True),

@@ -60,5 +60,5 @@ def failure_of(ending: AssociationEnded) -> PeerFailed | PeerSilent:
         extra = {"result": ending.result, "source": ending.source, "reason": ending.reason}
         return PeerFailed("the peer rejected the association", extra=extra)
     if isinstance(ending, Unreachable):
-        return PeerFailed("the peer cannot be reached")
+        return PeerFailed("the peer cannot be reached", extra={"unreachable": True})
     return PeerFailed("the association ended before the answer was complete")

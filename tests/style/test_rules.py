@@ -19,6 +19,7 @@ BROAD_EXCEPT = {
     "app/telemetry/observe.py": "the ASGI boundary: a bug becomes a 500 without its text",
     "app/serving/processes.py": "a forked process ends here, whatever happened, and says so in the log",
     "app/jobs/runner.py": "a job that fails must not end the runner",
+    "app/jobs/prefetch.py": "a prefetch that cannot be done must end no other",
     "app/jobs/transfers.py": "a transfer that cannot be done must end no other",
     "app/jobs/webhooks.py": "a webhook that cannot be delivered must end no other",
     "dimse_bridge/transfers.py": "a transfer that cannot be done must end no other",

@@ -9,8 +9,10 @@ import httpx
 import pytest
 
 from app.archive.bridges import Bridges
-from app.archive.remote_peers import Fetched, error_of, fetch_studies
-from app.errors import BridgeUnreachable
+from app.archive.prefetch import SourceAway
+from app.archive.remote_peers import PeerSource, error_of
+from app.dicom.worklist import text_of
+from app.errors import BridgeUnreachable, NotCallable
 from tests.dimse.remote.conftest import SECRET, Site, studies, uid
 from tests.requirements.instances import encode
 from tests.support.archive import free_port
@@ -79,15 +81,26 @@ def test_a_series_comes_by_c_move_and_a_study_by_c_get(site: Site, other: Orthan
     site.register("ORTHANC", other.dimse)
 
 
-async def test_studies_of_a_patient_are_fetched_for_routing(site: Site, apart: str) -> None:
-    wanted = [uid("7811.2"), "1.2.3.4"]
+async def test_a_peer_is_a_source_of_priors(site: Site, apart: str, other: Orthanc) -> None:
+    study = uid("7811.2")
     async with opened((apart, SECRET)) as bridges:
-        found = [one async for one in fetch_studies(bridges, "ORTHANC", "OR-1", wanted)]
-        assert found[0] == Fetched(wanted[0], completed=2)
-        assert (found[1].is_whole, found[1].problem) == (False, "the peer has no such study of this patient")
-        others = [one async for one in fetch_studies(bridges, "ORTHANC", "OR-2", wanted[:1])]
-        assert [one.is_whole for one in others] == [False]
-    assert len(site.instances(wanted[0])) == 2
+        source = PeerSource(bridges, "ORTHANC")
+        await source.echo()
+        assert study in {text_of(one, "0020000D") for one in await source.studies("OR-1")}
+        (series,) = await source.series(study)
+        place = text_of(series, "0020000E")
+        names = [(study, place, sop) for sop in await source.instances(study, place)]
+        assert len(names) == 2
+        assert await source.fetch(study, names, whole=True) == ""
+        assert site.instances(study) == {sop for _, _, sop in names}
+        assert await source.fetch(study, names, whole=False) == ""
+        site.register("GONE", free_port())
+        gone = PeerSource(bridges, "GONE")
+        for ask in (gone.echo(), gone.studies("OR-1"), gone.fetch(study, names, whole=True)):
+            with pytest.raises(SourceAway):
+                await ask
+        with pytest.raises(NotCallable):
+            await PeerSource(bridges, "NOBODY").studies("OR-1")
 
 
 async def test_the_next_bridge_is_asked_when_one_cannot_be_reached(site: Site, apart: str) -> None:
