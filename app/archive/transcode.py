@@ -158,7 +158,7 @@ def _text(text: str, padding: bytes = b" ") -> bytes:
 
 
 async def _header(
-    context: Context, instance: Instance, syntax: str, edits: Edits, icons: Mapping[int, Edits]
+    context: Context, instance: Instance, syntax: str, edits: Edits, icons: Mapping[tuple[int, ...], Edits]
 ) -> Pieces:
     """Everything up to the pixel element, preamble and file meta included."""
     meta = await read_at_once(context, instance, 0, instance.dataset_offset) if instance.dataset_offset else b""

@@ -54,12 +54,15 @@ what they replace may be encapsulated."""
 @dataclass(slots=True)
 class _Level:
     """A data set, item or sequence under way: from `encoding` to `target`. `end` is absolute; `known` are values that
-    other VRs depend on. A sequence's `edits` are those of its items; `due` are the tags still to come."""
+    other VRs depend on. `path` and, of a sequence, the number of `items` are known when items are edited; `due` are
+    the tags of `edits` still to come."""
 
     end: int
     encoding: Encoding
     target: Encoding
     is_sequence: bool = False
+    path: tuple[int, ...] = ()
+    items: int = 0
     known: dict[int, int] = field(default_factory=dict)
     creators: dict[int, str] = field(default_factory=dict)
     edits: Edits = field(default_factory=dict)
@@ -69,8 +72,9 @@ class _Level:
 class Reencoder:
     """Takes one data set in any portions. `published_vrs`: private attributes without a VR get the one that is known
     for them; otherwise they become UN, and sequences among them stay in Implicit VR Little Endian (PS3.5 6.2.2).
-    `edits` replace, add or remove elements of the data set, `item_edits` those of the items of its sequences, by the
-    sequence's tag; their values are in the byte order of `target`."""
+    `edits` replace, add or remove elements of the data set, `item_edits` those of items of its sequences, by the path
+    to the item: tag of a sequence, number of its item from 1, and so on down. Their values are in the byte order of
+    `target`."""
 
     def __init__(
         self,
@@ -80,7 +84,7 @@ class Reencoder:
         target: Encoding = EXPLICIT_LE,
         published_vrs: bool = True,
         edits: Edits | None = None,
-        item_edits: Mapping[int, Edits] | None = None,
+        item_edits: Mapping[tuple[int, ...], Edits] | None = None,
     ) -> None:
         self._levels = [_Level(ENDLESS, encoding, target, edits=edits or {}, due=sorted(edits or {}))]
         self._item_edits = item_edits or {}
@@ -250,8 +254,8 @@ class Reencoder:
         stays = vr == "UN" and not self._published_vrs and not level.encoding.explicit and level.target.explicit
         self._write_header(tag, "UN" if stays else "SQ", _UNDEFINED)
         self._enter(end, is_sequence=True)
-        if len(self._levels) == 2:
-            self._levels[-1].edits = self._item_edits.get(tag, {})
+        if self._item_edits:
+            self._levels[-1].path = (*level.path, tag)
         if stays:
             self._levels[-1].target = IMPLICIT_LE
 
@@ -314,9 +318,14 @@ class Reencoder:
             ends = _HEADERS[encoding.order](data, pos + 8)[:2] == (0xFFFE, 0xE00D)
             if not ends and not (letters.isalpha() and letters.isupper()):
                 encoding = Encoding(False, encoding.order)
-        edits = self._levels[-1].edits
+        sequence = self._levels[-1]
         self._enter(ENDLESS if length == _UNDEFINED else self._at + 8 + length, is_sequence=False, encoding=encoding)
-        self._levels[-1].edits, self._levels[-1].due = edits, sorted(edits)
+        if self._item_edits:
+            sequence.items += 1
+            level = self._levels[-1]
+            level.path = (*sequence.path, sequence.items)
+            level.edits = self._item_edits.get(level.path, {})
+            level.due = sorted(level.edits)
         self._joined += _BEGIN_ITEM[self._levels[-1].target.order]
         return pos + 8
 

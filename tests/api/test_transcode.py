@@ -16,6 +16,7 @@ import imagecodecs
 import numpy as np
 import pytest
 import pytest_asyncio
+from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
@@ -34,6 +35,7 @@ from tests.support.stored import Door, data_set_of, encode, image, open_door, re
 
 J = "1.2.840.10008.1.2.4."
 TARGETS = (*targets.NATIVE, *targets.COMPRESSED)
+Shades = NDArray[np.uint8]
 
 
 @pytest.fixture(scope="module")
@@ -283,22 +285,59 @@ async def test_a_compressed_icon_becomes_native(door: Door, syntax: str, size: i
     """PS3.5 A.4: what is nested may be native; in JPEG it could not be read in another transfer syntax."""
     one = read(sample("SC_rgb_jpeg_dcmtk.dcm"))
     one.SOPInstanceUID = generate_uid()
+    icon, colours = compressed_icon(size)
+    one.IconImageSequence = [icon]
+    await door.put(encode(one, one.file_meta.TransferSyntaxUID))
+    made = read((await door.get(address(one), f"application/dicom; transfer-syntax={syntax}")).content)
+    (shown,) = made.IconImageSequence
+    require_icon(shown, colours)
+    assert pixels_of(made)[0] == pixels_of(one)[0]
+
+
+def compressed_icon(size: int, turn: int = 0) -> tuple[Dataset, Shades]:
+    """An icon in JPEG, and its colours."""
     icon = Dataset()
     icon.SamplesPerPixel, icon.PhotometricInterpretation, icon.PlanarConfiguration = 3, "YBR_FULL_422", 0
     icon.Rows, icon.Columns, icon.BitsAllocated, icon.BitsStored, icon.HighBit = size, size, 8, 8, 7
     icon.PixelRepresentation = 0
     shades = np.add.outer(np.arange(size), np.arange(size)).astype(np.uint8)
-    colours = np.stack([shades, shades[::-1], shades], -1)
+    colours = np.roll(np.stack([shades, shades[::-1], shades], -1), turn, 2)
     icon.PixelData = encapsulate([bytes(imagecodecs.jpeg8_encode(colours, level=95))])
     icon["PixelData"].VR = "OB"
     icon["PixelData"].is_undefined_length = True
-    one.IconImageSequence = [icon]
+    return icon, colours
+
+
+def require_icon(shown: Dataset, colours: Shades) -> None:
+    """`shown` is the icon without compression."""
+    assert (shown.PhotometricInterpretation, shown.PlanarConfiguration) == ("RGB", 0)
+    assert len(shown.PixelData) == colours.size
+    assert np.abs(np.frombuffer(shown.PixelData, np.uint8).astype(int) - colours.ravel()).mean() < 6
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT_LE, IMPLICIT_LE, RLE])
+async def test_every_compressed_icon_becomes_native(door: Door, syntax: str) -> None:
+    """Several in one sequence, one that is native already, one deep inside, and no pixels in the item between."""
+    one = read(sample("SC_rgb_jpeg_dcmtk.dcm"))
+    one.SOPInstanceUID = generate_uid()
+    icons = [compressed_icon(16), compressed_icon(120, 1), compressed_icon(24, 2)]
+    plain = Dataset()
+    plain.Rows, plain.PixelData = 2, b"plain!"
+    plain["PixelData"].VR = "OB"
+    empty, outer, inner = Dataset(), Dataset(), Dataset()
+    inner.IconImageSequence = [icons[2][0]]
+    outer.ReferencedImageSequence = [inner]
+    one.IconImageSequence = [icons[0][0], plain, empty, icons[1][0]]
+    one.ReferencedSeriesSequence = [Dataset(), outer]
     await door.put(encode(one, one.file_meta.TransferSyntaxUID))
     made = read((await door.get(address(one), f"application/dicom; transfer-syntax={syntax}")).content)
-    (shown,) = made.IconImageSequence
-    assert (shown.PhotometricInterpretation, shown.PlanarConfiguration, shown.Rows) == ("RGB", 0, size)
-    assert len(shown.PixelData) == 3 * size * size
-    assert np.abs(np.frombuffer(shown.PixelData, np.uint8).astype(int) - colours.ravel()).mean() < 6
+    first, second, third, fourth = made.IconImageSequence
+    require_icon(first, icons[0][1])
+    assert (second.Rows, second.PixelData) == (2, b"plain!")
+    assert len(third) == 0
+    require_icon(fourth, icons[1][1])
+    require_icon(made.ReferencedSeriesSequence[1].ReferencedImageSequence[0].IconImageSequence[0], icons[2][1])
+    assert len(made.ReferencedSeriesSequence) == 2
     assert pixels_of(made)[0] == pixels_of(one)[0]
 
 
