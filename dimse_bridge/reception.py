@@ -195,6 +195,7 @@ def timeouts(settings: Settings) -> Timeouts:
         acse=settings.dimse_associate_seconds,
         dimse=settings.dimse_message_seconds or None,
         idle=settings.dimse_idle_seconds or None,
+        response=settings.dimse_response_seconds or None,
         connect=settings.dimse_connect_seconds,
     )
 

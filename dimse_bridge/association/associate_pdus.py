@@ -8,29 +8,32 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
 from pynetdicom.pdu_items import (
     PDU_ITEM_TYPES,
-    AbstractSyntaxSubItem,
     ApplicationContextItem,
     AsynchronousOperationsWindowSubItem,
     ImplementationClassUIDSubItem,
     ImplementationVersionNameSubItem,
     MaximumLengthSubItem,
-    PresentationContextItemAC,
-    PresentationContextItemRQ,
     SCP_SCU_RoleSelectionSubItem,
-    TransferSyntaxSubItem,
-    UserInformationItem,
 )
 
 from app.dicom.implementation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from app.dicom.transfer_syntaxes import IMPLICIT_LE
 from app.errors import Unreadable
+from dimse_bridge.association.context_items import (
+    proposed_item,
+    read_proposed,
+    read_result,
+    read_role,
+    result_item,
+    role_item,
+)
 
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # it quotes what peers send
 
@@ -43,6 +46,7 @@ _LEAST_LENGTH: Final = 8
 _MAX_ITEMS: Final = 8192
 """128 contexts of 60 syntaxes each, and some."""
 _APPLICATION_CONTEXT, _CONTEXT_RQ, _CONTEXT_AC, _USER_INFORMATION = 0x10, 0x20, 0x21, 0x50
+_ROLE = 0x54
 _USER_ITEMS = frozenset({0x51, 0x52, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58, 0x59})
 
 
@@ -90,6 +94,9 @@ class ContextResult:
     transfer_syntax: str = IMPLICIT_LE
 
 
+_Context = TypeVar("_Context", ProposedContext, ContextResult)
+
+
 @dataclass(frozen=True, slots=True)
 class AssociateAccept:
     """A-ASSOCIATE-AC."""
@@ -103,14 +110,15 @@ class AssociateAccept:
 
 def decode_request(body: bytes) -> AssociateRequest:
     """The A-ASSOCIATE-RQ whose bytes after the first six are `body`."""
-    pdu = _decode(A_ASSOCIATE_RQ(), 1, _padded(body[4:20]) + _padded(body[20:36]), body, _CONTEXT_RQ)
-    contexts = tuple(map(_proposed, pdu.presentation_context))
+    items = _Items(body, _CONTEXT_RQ)
+    pdu = items.decode(A_ASSOCIATE_RQ(), 1, _padded(body[4:20]) + _padded(body[20:36]))
+    contexts = tuple(items.contexts(ProposedContext, pdu))
     _require_contexts([context.id for context in contexts])
     return AssociateRequest(
         called=pdu.called_ae_title.strip(" \0"),
         calling=pdu.calling_ae_title.strip(" \0"),
         contexts=contexts,
-        user=_user(pdu.user_information),
+        user=_user(pdu.user_information, items.roles),
         application_context=_text(pdu.application_context_name),
         protocol_version=pdu.protocol_version,
     )
@@ -118,12 +126,11 @@ def decode_request(body: bytes) -> AssociateRequest:
 
 def decode_accept(body: bytes) -> AssociateAccept:
     """The A-ASSOCIATE-AC whose bytes after the first six are `body`."""
-    pdu = _decode(A_ASSOCIATE_AC(), 2, _UNTESTED_TITLES, body, _CONTEXT_AC)
-    contexts = tuple(
-        ContextResult(item.context_id, item.result, _text(item.transfer_syntax)) for item in pdu.presentation_context
-    )
+    items = _Items(body, _CONTEXT_AC)
+    pdu = items.decode(A_ASSOCIATE_AC(), 2, _UNTESTED_TITLES)
+    contexts = tuple(items.contexts(ContextResult, pdu))
     _require_contexts([context.id for context in contexts])
-    return AssociateAccept(contexts, _user(pdu.user_information))
+    return AssociateAccept(contexts, _user(pdu.user_information, items.roles))
 
 
 def decode_reject(body: bytes) -> tuple[int, int, int]:
@@ -138,39 +145,68 @@ def _padded(title: bytes) -> bytes:
     return title.rstrip(b"\0").ljust(16)
 
 
-def _decode(pdu: Any, kind: int, titles: bytes, body: bytes, context_type: int) -> Any:
-    if len(body) < _HEAD_LENGTH:
-        raise Unreadable("an association PDU that is too short")
-    known = _known_items(body, context_type)
-    encoded = struct.pack(">BxI", kind, _HEAD_LENGTH + len(known)) + body[:4] + titles + body[36:_HEAD_LENGTH] + known
-    try:
-        pdu.decode(encoded)
-        items = [item.item_type for item in pdu.variable_items]
-    except (ValueError, TypeError, AssertionError, LookupError, AttributeError, struct.error) as error:
-        raise Unreadable("an association PDU with a parameter that cannot be") from error
-    if items.count(_APPLICATION_CONTEXT) != 1 or items.count(_USER_INFORMATION) != 1:
-        raise Unreadable("an association PDU without one application context and one user information")
-    return pdu
+class _Items:
+    """The variable items of a PDU, those of unknown types left out: plain contexts and roles as values, the others as
+    bytes for the library. Raises `Unreadable` when they do not fit or are too many."""
 
+    def __init__(self, body: bytes, context_type: int) -> None:
+        if len(body) < _HEAD_LENGTH:
+            raise Unreadable("an association PDU that is too short")
+        self.roles: dict[str, tuple[bool, bool]] = {}
+        self._body = body
+        self._type = context_type
+        self._contexts: list[Any] = []
+        """Values of plain ones, None for each that the library reads."""
+        self._kept: list[bytes] = []
+        self._count = 0
+        for kind, item in _items(body, _HEAD_LENGTH):
+            self._take(kind, item)
+            if self._count > _MAX_ITEMS:
+                raise Unreadable("an association PDU with too many items")
 
-def _known_items(body: bytes, context_type: int) -> bytes:
-    """The variable items of known types; raises `Unreadable` when they do not fit or are too many."""
-    kept, count = [], 0
-    for kind, item in _items(body, _HEAD_LENGTH):
-        count += 1
+    def _take(self, kind: int, item: bytes) -> None:
+        self._count += 1
         if kind == _USER_INFORMATION:
-            inner = [sub for sub_kind, sub in _items(item, 4) if sub_kind in _USER_ITEMS]
-            count += len(inner)
-            value = b"".join(inner)
-            kept.append(struct.pack(">BxH", kind, len(value)) + value)
-        elif kind == context_type:
-            count += sum(1 for _ in _items(item, 8))
-            kept.append(item)
+            value = b"".join(self._inner(item))
+            self._kept.append(struct.pack(">BxH", kind, len(value)) + value)
+        elif kind == self._type:
+            self._count += sum(1 for _ in _items(item, 8))
+            plain = read_proposed(item) if kind == _CONTEXT_RQ else read_result(item)
+            self._contexts.append(plain)
+            if plain is None:
+                self._kept.append(item)
         elif kind == _APPLICATION_CONTEXT:
-            kept.append(item)
-        if count > _MAX_ITEMS:
-            raise Unreadable("an association PDU with too many items")
-    return b"".join(kept)
+            self._kept.append(item)
+
+    def _inner(self, item: bytes) -> Iterator[bytes]:
+        for kind, inner in _items(item, 4):
+            if kind not in _USER_ITEMS:
+                continue
+            self._count += 1
+            role = read_role(inner) if kind == _ROLE else None
+            if role is None:
+                yield inner
+            else:
+                self.roles[role[0]] = role[1:]
+
+    def decode(self, pdu: Any, kind: int, titles: bytes) -> Any:
+        """`pdu` with what is left to the library."""
+        known = b"".join(self._kept)
+        head = self._body[:4] + titles + self._body[36:_HEAD_LENGTH]
+        try:
+            pdu.decode(struct.pack(">BxI", kind, _HEAD_LENGTH + len(known)) + head + known)
+            items = [item.item_type for item in pdu.variable_items]
+        except (ValueError, TypeError, AssertionError, LookupError, AttributeError, struct.error) as error:
+            raise Unreadable("an association PDU with a parameter that cannot be") from error
+        if items.count(_APPLICATION_CONTEXT) != 1 or items.count(_USER_INFORMATION) != 1:
+            raise Unreadable("an association PDU without one application context and one user information")
+        return pdu
+
+    def contexts(self, make: Callable[..., _Context], pdu: Any) -> Iterator[_Context]:
+        """All contexts in their order, by `make` of their parts."""
+        others = iter(pdu.presentation_context)
+        for plain in self._contexts:
+            yield make(*(plain if plain is not None else _parts(next(others))))
 
 
 def _items(encoded: bytes, position: int) -> Iterator[tuple[int, bytes]]:
@@ -184,9 +220,11 @@ def _items(encoded: bytes, position: int) -> Iterator[tuple[int, bytes]]:
         position = stop
 
 
-def _proposed(item: Any) -> ProposedContext:
-    syntaxes = tuple(_text(syntax) for syntax in item.transfer_syntax)
-    return ProposedContext(item.context_id, _text(item.abstract_syntax), syntaxes)
+def _parts(item: Any) -> tuple[Any, ...]:
+    """The parts of a context that the library read."""
+    if item.item_type == _CONTEXT_RQ:
+        return item.context_id, _text(item.abstract_syntax), tuple(map(_text, item.transfer_syntax))
+    return item.context_id, item.result, _text(item.transfer_syntax)
 
 
 def _require_contexts(ids: list[int]) -> None:
@@ -194,7 +232,7 @@ def _require_contexts(ids: list[int]) -> None:
         raise Unreadable("presentation context IDs that are even or used twice")
 
 
-def _user(item: Any) -> UserInformation:
+def _user(item: Any, plain_roles: dict[str, tuple[bool, bool]]) -> UserInformation:
     window = item.async_ops_window
     identity = item.user_identity
     max_length = item.maximum_length or 0
@@ -204,7 +242,8 @@ def _user(item: Any) -> UserInformation:
         max_length=max_length,
         implementation_class=_text(item.implementation_class_uid),
         implementation_version=_text(item.implementation_version_name),
-        roles={
+        roles=plain_roles
+        | {
             _text(role.sop_class_uid): (bool(role.scu_role), bool(role.scp_role))
             for role in item.user_data
             if isinstance(role, SCP_SCU_RoleSelectionSubItem)
@@ -226,8 +265,8 @@ def encode_request(request: AssociateRequest) -> bytes:
     pdu = A_ASSOCIATE_RQ()
     pdu.called_ae_title = request.called
     pdu.calling_ae_title = request.calling
-    pdu.variable_items = [_application_context(), *map(_context_rq, request.contexts), _user_item(request.user)]
-    return bytes(pdu.encode())
+    items = [proposed_item(one.id, one.abstract_syntax, one.transfer_syntaxes) for one in request.contexts]
+    return _encoded(pdu, items, request.user)
 
 
 def encode_accept(accept: AssociateAccept, request: AssociateRequest) -> bytes:
@@ -235,8 +274,8 @@ def encode_accept(accept: AssociateAccept, request: AssociateRequest) -> bytes:
     pdu = A_ASSOCIATE_AC()
     pdu.reserved_aet = request.called
     pdu.reserved_aec = request.calling
-    pdu.variable_items = [_application_context(), *map(_context_ac, accept.contexts), _user_item(accept.user)]
-    return bytes(pdu.encode())
+    items = [result_item(one.id, one.result, one.transfer_syntax) for one in accept.contexts]
+    return _encoded(pdu, items, accept.user)
 
 
 def encode_reject(result: int, source: int, reason: int) -> bytes:
@@ -246,61 +285,36 @@ def encode_reject(result: int, source: int, reason: int) -> bytes:
     return bytes(pdu.encode())
 
 
-def _application_context() -> Any:
-    item = ApplicationContextItem()
-    item.application_context_name = APPLICATION_CONTEXT
-    return item
+def _encoded(pdu: Any, contexts: Iterable[bytes], user: UserInformation) -> bytes:
+    """The PDU with its variable items in the order of PS3.8: application context, contexts, user information."""
+    application = ApplicationContextItem()
+    application.application_context_name = APPLICATION_CONTEXT
+    pdu.variable_items = [application]
+    before = bytes(pdu.encode())
+    told = b"".join(_user_items(user))
+    body = b"".join((before[6:], *contexts, struct.pack(">BxH", _USER_INFORMATION, len(told)), told))
+    return struct.pack(">BxI", before[0], len(body)) + body
 
 
-def _context_rq(context: ProposedContext) -> Any:
-    item = PresentationContextItemRQ()
-    item.presentation_context_id = context.id
-    abstract = AbstractSyntaxSubItem()
-    abstract.abstract_syntax_name = context.abstract_syntax
-    item.abstract_transfer_syntax_sub_items = [abstract, *map(_transfer_syntax, context.transfer_syntaxes)]
-    return item
-
-
-def _context_ac(context: ContextResult) -> Any:
-    item = PresentationContextItemAC()
-    item.presentation_context_id = context.id
-    item.result_reason = context.result
-    item.transfer_syntax_sub_item = [_transfer_syntax(context.transfer_syntax)]
-    return item
-
-
-def _transfer_syntax(uid: str) -> Any:
-    item = TransferSyntaxSubItem()
-    item.transfer_syntax_name = uid
-    return item
-
-
-def _user_item(user: UserInformation) -> Any:
-    item = UserInformationItem()
-    item.user_data = list(_user_items(user))
-    return item
-
-
-def _user_items(user: UserInformation) -> Iterable[Any]:
+def _user_items(user: UserInformation) -> Iterator[bytes]:
+    """In the order of their types."""
     length = MaximumLengthSubItem()
     length.maximum_length_received = user.max_length
+    yield length.encode()
     implementation = ImplementationClassUIDSubItem()
     implementation.implementation_class_uid = user.implementation_class
-    yield length
-    yield implementation
+    yield implementation.encode()
     if user.has_window:
         window = AsynchronousOperationsWindowSubItem()
         window.maximum_number_operations_invoked = 1
         window.maximum_number_operations_performed = 1
-        yield window
-    for uid, (scu, scp) in user.roles.items():
-        role = SCP_SCU_RoleSelectionSubItem()
-        role.sop_class_uid, role.scu_role, role.scp_role = uid, int(scu), int(scp)
-        yield role
+        yield window.encode()
+    for uid, role in user.roles.items():
+        yield role_item(uid, *role)
     if user.implementation_version:
         version = ImplementationVersionNameSubItem()
         version.implementation_version_name = user.implementation_version
-        yield version
+        yield version.encode()
 
 
 assert PDU_ITEM_TYPES.keys() >= _USER_ITEMS, "the library knows every item of PS3.7 D.3.3"

@@ -245,6 +245,11 @@ class Association:
         self._layer.abort(source, reason, cause)
 
     @property
+    def patience(self) -> float | None:
+        """Seconds that the peer has for its response to a sub-operation; None: any time."""
+        return self._layer.timeouts.response
+
+    @property
     def received(self) -> int:
         """Bytes that came so far."""
         return self._layer.received

@@ -32,12 +32,13 @@ class Timeouts:
 
     `artim` is PS3.8's timer for the request on a new connection and for its closing; `acse` waits for the answer to
     our A-ASSOCIATE or A-RELEASE; `dimse` for the next bytes inside a message, or for room to send; `idle` for the next
-    message; `connect` for TCP and TLS."""
+    message; `response` for one to a sub-operation of ours; `connect` for TCP and TLS."""
 
     artim: float = 10.0
     acse: float | None = 30.0
     dimse: float | None = 60.0
     idle: float | None = 60.0
+    response: float | None = None
     connect: float = 30.0
 
 

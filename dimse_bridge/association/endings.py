@@ -1,6 +1,7 @@
 """How an association ends, or why there was none: `AssociationEnded`
 ├── Released      in order, by A-RELEASE (PS3.8 7.2)
 ├── Aborted       by A-ABORT of either side, a broken connection or a timer (PS3.8 7.3, 7.4)
+│   └── BrokenOff by us, since an object that we were sending did not come to its end
 ├── Rejected      the peer answered A-ASSOCIATE-RJ (PS3.8 9.3.4)
 └── Unreachable   no connection, or no TLS session
 """
@@ -41,6 +42,10 @@ class Aborted(AssociationEnded):
     def is_silence(self) -> bool:
         """Whether we ended it because the peer did not answer in time."""
         return self.cause == SILENCE
+
+
+class BrokenOff(Aborted):
+    """Half an object cannot be taken back: we aborted. The peer did nothing wrong, and may be called again."""
 
 
 class Rejected(AssociationEnded):

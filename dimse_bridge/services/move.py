@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from app.dicom.peer import Peer
 from app.dicom.status import RetrieveStatus
@@ -15,6 +15,7 @@ from dimse_bridge.archive_client.archive import Archive
 from dimse_bridge.association.association import Association, AssociationEnded, Message
 from dimse_bridge.association.commands import PRIORITY_MEDIUM, response
 from dimse_bridge.association.context import Proposed
+from dimse_bridge.association.endings import BrokenOff
 from dimse_bridge.services.retrieval import Responses, refuse, select
 from dimse_bridge.services.selection import Wanted
 from dimse_bridge.services.storage_contexts import allowed_by, propose
@@ -23,6 +24,7 @@ from dimse_bridge.services.supply import Supply
 
 log = logging.getLogger("fileroom.bridge.retrieve")
 
+_T = TypeVar("_T")
 _APART: set[asyncio.Future[None]] = set()
 """Sub-operations that may go on without their requestor."""
 
@@ -88,14 +90,16 @@ class _Move:
         self._destinations = destinations
         self._peer = peer
         self._level = level
-        self._wanted = wanted
         self._tally = Tally(wanted)
         self.responses = Responses(association, message, self._tally)
 
     async def run(self) -> None:
-        """Sends all; what cannot be sent any more has failed. Raises what ends the requestor's association."""
+        """Sends all; what cannot be sent any more has failed. Raises what ends the requestor's association.
+
+        After an instance that broke off inside, another association is made for the rest."""
         try:
-            await self._send()
+            while not await self._send():
+                self._level = "IMAGE"
         except _Lost as lost:
             self._tally.fail_rest(str(lost))
 
@@ -110,9 +114,10 @@ class _Move:
         finally:
             answered.cancel()
 
-    async def _send(self) -> None:
+    async def _send(self) -> bool:
+        """Sends over one association all that is open, or as much as can be; False when another one is needed."""
         ended: AssociationEnded | None = None
-        contexts = propose(self._wanted, allowed_by(self._peer.behaviour))
+        contexts = propose(self._tally.open, allowed_by(self._peer.behaviour))
         if not contexts:
             raise _Lost("destination: no SOP class can be proposed")
         try:
@@ -122,24 +127,33 @@ class _Move:
                     await self._send_on(destination)
                 except _RequestorLost as lost:
                     ended = lost.ending
+        except BrokenOff as error:
+            log.info("C-MOVE: %s", error)
+            return not self._tally.remaining
         except AssociationEnded as error:
             if self._tally.remaining and ended is None:
                 raise _Lost(f"destination: {error}") from error
         if ended is not None:
             raise ended.with_traceback(None)
+        return True
 
     async def _send_on(self, destination: Association) -> None:
         originator = Originator(self._association.calling, self._command.message_id)
         priority = self._command.priority or PRIORITY_MEDIUM
         sender = Sender(destination, self._peer.behaviour, originator, priority)
         async with Supply(
-            self._archive, plan(self._wanted, self._level, sender.contexts, self._tally, ours=self._archive.ours)
+            self._archive, plan(self._tally.open, self._level, sender.contexts, self._tally, ours=self._archive.ours)
         ) as supply:
             await run(supply, sender, self._tally, self._report)
+        # Before the release: movescu looks for a response only once a second when its sub-association has gone.
+        await self._tell(self.responses.final())
 
     async def _report(self) -> bool:
+        return await self._tell(self.responses.pending(goes_on=True))
+
+    async def _tell(self, response: Awaitable[_T]) -> _T:
         try:
-            return await self.responses.pending(goes_on=True)
+            return await response
         except AssociationEnded as error:
             raise _RequestorLost(error) from error
 

@@ -108,9 +108,15 @@ class Responses:
         return True
 
     async def final(self, comment: str = "") -> None:
-        """The last response: counters, and the instances that failed."""
+        """The last response: counters, and the instances that failed. It is sent once."""
         if self.answered.is_set():
             return
+        try:
+            await self._final(comment)
+        finally:
+            self.answered.set()
+
+    async def _final(self, comment: str) -> None:
         tally = self._tally
         status = final_status(tally, is_cancelled=self.is_cancelled, tells_failures=self._behaviour.retrieve_failures)
         if status == Progress.DONE:

@@ -17,7 +17,7 @@ from app.errors import FileroomError
 from dimse_bridge.association.association import Association
 from dimse_bridge.association.commands import C_STORE_RQ, PRIORITY_MEDIUM, RESPONSE, store_rq
 from dimse_bridge.association.context import Context
-from dimse_bridge.association.endings import SOURCE_USER, Aborted
+from dimse_bridge.association.endings import SOURCE_USER, Aborted, BrokenOff
 from dimse_bridge.conversion.data_sets import DataSetConversion
 from dimse_bridge.services.fetches import Fetch, fetches
 from dimse_bridge.services.selection import Wanted
@@ -43,6 +43,7 @@ class Tally:
 
     def __init__(self, wanted: Iterable[Wanted]) -> None:
         self._open = dict.fromkeys(wanted)
+        self._broken: set[Wanted] = set()
         self.completed = 0
         self.failed = 0
         self.warning = 0
@@ -53,6 +54,17 @@ class Tally:
     def remaining(self) -> int:
         """How many are not done."""
         return len(self._open)
+
+    @property
+    def open(self) -> list[Wanted]:
+        """Those that are not done."""
+        return list(self._open)
+
+    def break_off(self, wanted: Wanted, reason: str) -> None:
+        """One broke off while it was sent: the first time it stays open, for another association."""
+        if wanted in self._broken:
+            self.fail(wanted, reason)
+        self._broken.add(wanted)
 
     def fail(self, wanted: Wanted, reason: str) -> None:
         """One more that failed."""
@@ -65,7 +77,7 @@ class Tally:
 
     def fail_rest(self, reason: str) -> None:
         """All that remain have failed."""
-        for one in list(self._open):
+        for one in self.open:
             self.fail(one, reason)
 
     def count(self, wanted: Wanted, status: int) -> None:
@@ -152,7 +164,7 @@ class Sender:
             move_originator_message_id=self._originator.message_id,
         )
         await self._association.send(context, command, data)
-        message = await self._association.receive()
+        message = await self._association.receive(self._association.patience)
         answer = message.command
         await message.drain()
         if answer.field != C_STORE_RQ | RESPONSE or answer.message_id_responded != self._message_id:
@@ -175,7 +187,7 @@ class Sender:
                 yield bytes(out)
         except FileroomError as error:
             self._association.abort(SOURCE_USER, 0)
-            raise Aborted(f"an instance broke off while it was sent: {error.detail}") from error
+            raise BrokenOff(f"an instance broke off while it was sent: {error.detail}") from error
 
 
 def plan(wanted: Iterable[Wanted], level: str, contexts: Contexts, tally: Tally, *, ours: bool) -> list[Fetch]:
@@ -221,6 +233,9 @@ async def _one(delivery: Delivery, supply: Supply, sender: Sender, tally: Tally)
         return False
     try:
         tally.count(wanted, await sender.send(delivery, way.context))
+    except BrokenOff as ending:
+        tally.break_off(wanted, str(ending))
+        raise
     except FileroomError as error:
         await delivery.pass_over()
         if delivery.error is not None and not delivery.alone:

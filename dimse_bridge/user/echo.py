@@ -13,6 +13,6 @@ async def echo(remote: Remote) -> None:
     async with remote.connect([for_service(VERIFICATION)]) as association:
         context = accepted(association, VERIFICATION)
         await association.send(context, echo_rq(1))
-        message = await association.receive(remote.patience)
-        if message.command.status:
-            raise OperationFailed(message.command)
+        command = (await association.receive(remote.patience)).command
+    if command.status:
+        raise OperationFailed(command)

@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 
+from app.dicom.peer import Behaviour
 from app.dicom.status import STATUSES, Outcome
 from app.dicom.transfer_syntaxes import TRANSFER_SYNTAXES
 from app.dicom.uid import is_uid
@@ -16,7 +17,7 @@ from dimse_bridge.association.commands import C_STORE_RQ, get_rq, response
 from dimse_bridge.association.context import Proposed
 from dimse_bridge.identifiers.request import Key
 from dimse_bridge.services.file_meta import file_meta
-from dimse_bridge.services.storage_contexts import MOST_CONTEXTS, UNCOMPRESSED, USUAL
+from dimse_bridge.services.storage_contexts import MOST_CONTEXTS, UNCOMPRESSED, USUAL, allowed_by
 from dimse_bridge.user.identifiers import encode_identifier
 from dimse_bridge.user.move import read_response
 from dimse_bridge.user.remote import Remote, Retrieved, accepted, for_service
@@ -24,7 +25,6 @@ from dimse_bridge.user.storage_classes import STORAGE_CLASSES
 
 Receiver = Callable[[Association, Message], Awaitable[int]]
 """Takes the data set of a C-STORE-RQ and gives its status."""
-_COMPRESSED = tuple(uid for uid in USUAL if uid not in UNCOMPRESSED)
 
 
 async def get(
@@ -37,8 +37,9 @@ async def get(
     classes: Sequence[str] = STORAGE_CLASSES,
 ) -> AsyncGenerator[Retrieved, None]:
     """Retrieves over the same association: the responses as they come, the last one is final. `classes` are the SOP
-    classes that may come. Raises `AssociationEnded` or `SOPClassRefused`."""
-    async with remote.connect([for_service(model), *_storage(classes)]) as association:
+    classes that may come; of them, and of the transfer syntaxes, those are proposed that the behaviour towards the peer
+    allows. Raises `AssociationEnded` or `SOPClassRefused`."""
+    async with remote.connect([for_service(model), *_storage(classes, remote.behaviour)]) as association:
         context = accepted(association, model)
         identifier = encode_identifier(keys, level, context.transfer_syntax)
         await association.send(context, get_rq(1, model), identifier)
@@ -55,16 +56,20 @@ async def get(
                 return
 
 
-def _storage(classes: Sequence[str]) -> list[Proposed]:
+def _storage(classes: Sequence[str], behaviour: Behaviour) -> list[Proposed]:
     """As many contexts for each class as there is room for: one for each transfer syntax, else one for the uncompressed
     ones and one for the others, else one for all."""
     room = MOST_CONTEXTS - 1
-    syntaxes = tuple(uid for uid in TRANSFER_SYNTAXES if uid in USUAL)
-    for groups in ([(uid,) for uid in syntaxes], [UNCOMPRESSED, _COMPRESSED], [USUAL]):
-        if len(groups) * len(classes) <= room:
+    allowed = allowed_by(behaviour) or (lambda sop_class, syntax: True)
+    classes = [one for one in classes if behaviour.knows(one)]
+    syntaxes = tuple(uid for uid in TRANSFER_SYNTAXES if uid in (*USUAL, *behaviour.transfer_syntaxes))
+    compressed = tuple(uid for uid in syntaxes if uid not in UNCOMPRESSED)
+    for groups in ([(uid,) for uid in syntaxes], [UNCOMPRESSED, compressed], [syntaxes]):
+        found = [(one, tuple([uid for uid in group if allowed(one, uid)])) for one in classes for group in groups]
+        found = [(one, group) for one, group in found if group]
+        if len(found) <= room:
             break
-    found = [Proposed(one, group, scu_role=False, scp_role=True) for one in classes for group in groups]
-    return found[:room]
+    return [Proposed(one, group, scu_role=False, scp_role=True) for one, group in found[:room]]
 
 
 class Folder:

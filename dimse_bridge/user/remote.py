@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from app.dicom.peer import STANDARD, Behaviour, Peer
 from app.dicom.status import Progress
@@ -41,7 +41,7 @@ class Remote:
             called=self.ae_title,
             contexts=contexts,
             tls=self.tls,
-            timeouts=self.timeouts,
+            timeouts=replace(self.timeouts, response=self.patience),
             max_length=self.behaviour.max_pdu,
             peer=Peer(self.ae_title, self.host, self.port, behaviour=self.behaviour),
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +24,7 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import build_context
 
 from app.errors import Unreadable
+from dimse_bridge.association import associate_pdus
 from dimse_bridge.association.associate_pdus import (
     AssociateAccept,
     AssociateRequest,
@@ -37,6 +40,7 @@ from dimse_bridge.association.associate_pdus import (
 )
 from tests.dimse.association.raw import CT, EXPLICIT, IMPLICIT, REQUEST, VERIFICATION
 
+ACCEPT = AssociateAccept((ContextResult(1, 0), ContextResult(3, 3)), UserInformation(roles={CT: (False, True)}))
 uids = st.from_regex(r"1\.[1-9][0-9]{0,20}(\.[1-9][0-9]{0,10}){0,2}", fullmatch=True)
 titles = st.from_regex(r"[A-Z0-9]([A-Z0-9 _-]{0,14}[A-Z0-9])?", fullmatch=True)
 users = st.builds(
@@ -124,6 +128,49 @@ def test_mutated_requests_give_a_request_or_are_unreadable(changes: list[tuple[i
                 decode(encoded)
             except Unreadable:
                 pass
+
+
+def outcome(decode: Callable[[bytes], Any], body: bytes) -> Any:
+    """What it gives, or that it cannot."""
+    try:
+        return decode(body)
+    except Unreadable:
+        return None
+
+
+@given(
+    st.sampled_from([by_pynetdicom()[6:], encode_request(REQUEST)[6:], encode_accept(ACCEPT, REQUEST)[6:]]),
+    st.lists(st.tuples(st.integers(68, 4000), st.integers(0, 255) | st.sampled_from(b"0.1\0 ")), max_size=4),
+    st.integers(0, 12),
+)
+def test_plain_items_are_read_as_the_library_reads_them(
+    body: bytes, changes: list[tuple[int, int]], inserted: int
+) -> None:
+    changed = bytearray(body)
+    for position, value in changes:
+        changed[position % len(changed)] = value
+    if inserted:
+        changed[len(changed) - inserted : len(changed) - inserted] = b"\0"
+    for decode in (decode_request, decode_accept):
+        ours = outcome(decode, bytes(changed))
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("read_proposed", "read_result", "read_role"):
+                patch.setattr(associate_pdus, name, lambda item: None)
+            assert outcome(decode, bytes(changed)) == ours
+
+
+def test_as_many_contexts_as_an_association_holds() -> None:
+    """Ours are read by the library, the library's by us."""
+    proposed = tuple(ProposedContext(2 * at + 1, f"1.2.{at}", (IMPLICIT, EXPLICIT)) for at in range(128))
+    roles = {one.abstract_syntax: (bool(one.id % 4 == 1), True) for one in proposed}
+    request = AssociateRequest("FILEROOM", "PEER", proposed, UserInformation(16384, roles=roles, has_window=True))
+    encoded = encode_request(request)
+    pdu = A_ASSOCIATE_RQ()
+    pdu.decode(encoded)
+    assert bytes(pdu.encode()) == encoded
+    read = {item.context_id: (item.abstract_syntax, tuple(item.transfer_syntax)) for item in pdu.presentation_context}
+    assert read == {one.id: (one.abstract_syntax, one.transfer_syntaxes) for one in proposed}
+    assert decode_request(bytes(pdu.encode())[6:]) == request
 
 
 @given(st.binary(max_size=400))

@@ -124,13 +124,25 @@ async def test_nonsense(junk: bytes) -> None:
     assert there.received == {}
 
 
-async def test_a_large_instance_that_breaks_off_ends_the_association() -> None:
+async def test_after_a_large_instance_that_breaks_off_the_rest_goes_over_another_association() -> None:
     samples = [Sample(one.study, one.series, one.sop, one.token, LARGE) for one in study_of(1, 3)]
     half = len(samples[0].encode()) * 3 // 2
     script = Script(samples, lambda body: body[:half])
     last, there = await moved(script)
-    assert samples[1].sop not in there.received
-    assert (last.status, last.completed, last.failed) == (0xB000, 1, 2)
+    assert (last.status, last.completed, last.failed) == (0, 3, 0)
+    assert all(one.encode().endswith(there.received[one.sop][1]) for one in samples)
+    assert there.associations == 2
+
+
+async def test_a_large_instance_that_always_breaks_off_fails_alone() -> None:
+    samples = [Sample(one.study, one.series, one.sop, one.token, LARGE) for one in study_of(1, 4)]
+    bad, half = samples[1].token.encode(), len(samples[0].encode()) * 3 // 2
+    script = Script(samples, lambda body: body[:half], lambda body: body[: half // 2] if bad in body else body)
+    last, there = await moved(script)
+    assert (last.status, last.completed, last.failed) == (0xB000, 3, 1)
+    assert last.failed_uids == (samples[1].sop,)
+    assert there.received.keys() == {one.sop for one in samples} - {samples[1].sop}
+    assert there.associations == 3
 
 
 async def test_large_instances_pass_whole() -> None:

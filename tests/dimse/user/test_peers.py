@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
-from app.dicom.peer import PRESETS, Peer
+from app.dicom.peer import PRESETS, STANDARD, Peer
+from app.dicom.transfer_syntaxes import EXPLICIT_LE, IMPLICIT_LE
 from app.errors import BadRequest, SOPClassRefused
 from dimse_bridge.association.acceptor import accept_all, serve_associations
-from dimse_bridge.association.association import Association, Rejected, Unreachable
+from dimse_bridge.association.associate_pdus import AssociateRequest
+from dimse_bridge.association.association import Association, AssociationEnded, Rejected, Released, Unreachable
 from dimse_bridge.association.commands import response, store_rq
+from dimse_bridge.association.negotiation import Caller, Rejection
 from dimse_bridge.user import echo, find, get, move, store
 from dimse_bridge.user.identifiers import parse_key
 from dimse_bridge.user.remote import OperationFailed, Remote
+from dimse_bridge.user.storage_classes import STORAGE_CLASSES
 from tests.dimse.retrieve.conftest import Bridge, storescp
 from tests.dimse.retrieve.conftest import store as put
 from tests.dimse.retrieve.test_dcmtk import expected, study_of, tokens
 from tests.support.archive import free_port
 from tests.support.orthanc import Orthanc
 from tests.support.samples import Sample
+
+HTJ2K = "1.2.840.10008.1.2.4.201"
 
 
 def of_bridge(bridge: Bridge, **more: object) -> Remote:
@@ -130,6 +137,46 @@ async def test_failures_are_told(bridge: Bridge, client: httpx.Client) -> None:
     assert (last.status, last.comment) == (0xA801, "the move destination is not registered with an address")
     with pytest.raises(OperationFailed, match="A900H"):
         [one async for one in find.find(of_bridge(bridge), "NOTHING", [])]
+
+
+async def test_after_a_failed_echo_the_association_is_released() -> None:
+    endings: list[AssociationEnded] = []
+
+    async def serve(association: Association) -> None:
+        try:
+            while True:
+                message = await association.receive()
+                await association.send(message.context, response(message.command, 0x0110))
+        except AssociationEnded as ending:
+            endings.append(ending)
+            raise
+
+    listener = await serve_associations("127.0.0.1", 0, accept_all, serve)
+    async with listener:
+        with pytest.raises(OperationFailed, match="0110H"):
+            await echo.echo(Remote("ANY", "127.0.0.1", listener.port))
+    assert [type(ending) for ending in endings] == [Released]
+
+
+async def test_c_get_proposes_what_the_behaviour_allows() -> None:
+    requests: list[AssociateRequest] = []
+
+    async def refuse(request: AssociateRequest, caller: Caller) -> Rejection:
+        requests.append(request)
+        return Rejection(1, 1, 1, "")
+
+    async def serve(association: Association) -> None:
+        raise AssertionError("no association was accepted")
+
+    images = STORAGE_CLASSES[0], STORAGE_CLASSES[7]
+    behaviour = replace(STANDARD, sop_classes=images, transfer_syntaxes=(EXPLICIT_LE, HTJ2K))
+    listener = await serve_associations("127.0.0.1", 0, refuse, serve)
+    async with listener:
+        remote = Remote("ANY", "127.0.0.1", listener.port, behaviour=behaviour)
+        with pytest.raises(Rejected):
+            [one async for one in get.get(remote, "STUDY", [], get.Folder(Path()))]
+    offered = {(one.abstract_syntax, uid) for one in requests[0].contexts[1:] for uid in one.transfer_syntaxes}
+    assert offered == {(one, uid) for one in images for uid in (IMPLICIT_LE, EXPLICIT_LE, HTJ2K)}
 
 
 async def test_ignored_statuses(bridge: Bridge, tmp_path: Path) -> None:
