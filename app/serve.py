@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 from app.catalog.bell import Bell
@@ -33,6 +33,9 @@ from app.ui.viewer_package import HOW_TO_ADD, find_package
 log = logging.getLogger("fileroom.serve")
 
 _DATABASE_RETRY_SECONDS = 2.0
+_LOOK_SECONDS = 10.0
+_LOOK_UNTOLD_SECONDS = 0.5
+"""The same where the kernel does not tell that a process ended."""
 _DESCRIPTORS = 65536
 
 
@@ -120,6 +123,7 @@ class _Database:
         self._data = settings.data
         self._embedded = None if settings.database_url else Embedded()
         self._retry_at = 0.0
+        self._watched, self._descriptor = 0, -1
 
     def __enter__(self) -> _Database:
         if self._embedded:
@@ -139,16 +143,36 @@ class _Database:
         parts = urlsplit(self.url)
         return f"{parts.hostname or 'local'}:{parts.port or 5432}{parts.path}"
 
-    def look(self) -> None:
-        """Starts a server that died again."""
-        if self._embedded is None or self._embedded.alive() or time.monotonic() < self._retry_at:
+    def look(self) -> tuple[float, Sequence[int]]:
+        """Starts a server that died again. Seconds after which, and a descriptor upon which, to look again."""
+        if self._embedded is None:
+            return _LOOK_SECONDS, ()
+        if not self._embedded.alive():
+            self._start_again(self._embedded)
+        if (left := self._retry_at - time.monotonic()) > 0:
+            return left, ()
+        descriptor = self._watch(self._embedded.pid)
+        return (_LOOK_UNTOLD_SECONDS, ()) if descriptor < 0 else (_LOOK_SECONDS, (descriptor,))
+
+    def _start_again(self, embedded: Embedded) -> None:
+        if time.monotonic() < self._retry_at:
             return
         log.error("PostgreSQL ended; it starts again")
         try:
-            self._embedded.start(self._data)
+            embedded.start(self._data)
         except CannotStart as error:
             log.error("PostgreSQL does not start: %s", error.detail)
             self._retry_at = time.monotonic() + _DATABASE_RETRY_SECONDS
+
+    def _watch(self, pid: int) -> int:
+        """A descriptor that is readable when the process `pid`, whoever its parent is, has ended; -1: none."""
+        if pid != self._watched:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+            self._watched, self._descriptor = pid, -1
+            with suppress(OSError):  # it is dead already, or the kernel is old
+                self._descriptor = os.pidfd_open(pid)
+        return self._descriptor
 
 
 def _migrate(url: str) -> None:

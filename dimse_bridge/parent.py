@@ -28,7 +28,8 @@ Run = Callable[[int, socket.socket], None]
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 10.0
+"""Between two looks when no child ended and nobody called."""
 _EXHAUSTED_SECONDS = 0.2
 _LONGEST_PAUSE = 10.0
 _SETTLED_SECONDS = 30.0
@@ -80,7 +81,7 @@ class Parent:
                 return False
             self._start_due()
             self._accept_or_rest()
-            self._wait(_LOOK_SECONDS)
+            self._wait(self._until_due())
         return True
 
     def end(self, seconds: float) -> None:
@@ -99,6 +100,13 @@ class Parent:
         for child in self._living():
             os.waitpid(child.pid, 0)
             child.pid = 0
+
+    def _until_due(self) -> float:
+        """Seconds until a child is to be started again, or the rest of the listeners is over."""
+        due = [child.start_at for child in self._children if not child.pid]
+        if not self._accepts and self._living():
+            due.append(self._rests_until)
+        return min(max(min(due) - time.monotonic(), 0.0), _LOOK_SECONDS) if due else _LOOK_SECONDS
 
     # -------------------------------------------------------------- connections
 

@@ -48,18 +48,23 @@ class Notices:
                 connection: Any = await asyncpg.connect(self._url, timeout=5)
                 for channel in _CHANNELS:
                     await connection.add_listener(channel, self._heard)
+                connection.add_termination_listener(self._broken)
                 self._connection = connection
 
     def _heard(self, connection: object, pid: int, channel: str, payload: object) -> None:
         for event in self._watches[channel]:
             event.set()
 
-    def leave(self) -> None:
-        """Lets nobody wait any more: the process ends."""
-        self.is_leaving = True
+    def _broken(self, connection: object) -> None:
+        """What was not heard meanwhile is looked for."""
         for events in self._watches.values():
             for event in events:
                 event.set()
+
+    def leave(self) -> None:
+        """Lets nobody wait any more: the process ends."""
+        self.is_leaving = True
+        self._broken(self._connection)
 
     async def close(self) -> None:
         """Closes the connection."""

@@ -10,7 +10,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FrameType
 
@@ -19,11 +19,15 @@ from app.serving.worker import Lifeline
 log = logging.getLogger("fileroom.serve")
 
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 10.0
 _LONGEST_PAUSE = 10.0
 _SETTLED_SECONDS = 30.0
 _HOPELESS = 5
 _KILLED_AFTER = 2.0
+
+
+Look = Callable[[], tuple[float, Sequence[int]]]
+"""Looks after something else that must run; seconds and descriptors, after or upon which it wants to look again."""
 
 
 @dataclass(slots=True)
@@ -42,7 +46,7 @@ class Child:
 
 
 class Processes:
-    """Keeps `children` running until a signal ends them. `look` is called twice a second."""
+    """Keeps `children` running until a signal ends them. It sleeps as long as none of them ends."""
 
     def __init__(self, children: list[Child], lifeline: Lifeline, serving: int, on_ready: Callable[[], None]) -> None:
         self._children = children
@@ -53,7 +57,7 @@ class Processes:
         self._endings = 0
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    def run(self, look: Callable[[], None]) -> bool:
+    def run(self, look: Look) -> bool:
         """Returns after a signal to end, True; or False when no child ever came to serve."""
         self._take_signals()
         while not self._endings:
@@ -61,8 +65,8 @@ class Processes:
             if not self._ready and any(child.failures >= _HOPELESS for child in self._children):
                 return False
             self._start_due()
-            look()
-            self._wait(_LOOK_SECONDS)
+            seconds, descriptors = look()
+            self._wait(min(seconds, self._until_start()), descriptors)
         return True
 
     def end(self, seconds: float) -> None:
@@ -92,8 +96,8 @@ class Processes:
     def _on_ending(self, number: int, frame: FrameType | None) -> None:
         self._endings += 1
 
-    def _wait(self, seconds: float) -> None:
-        readable, _, _ = select.select([self._wake_read, self._lifeline.ready_read], [], [], seconds)
+    def _wait(self, seconds: float, descriptors: Sequence[int] = ()) -> None:
+        readable, _, _ = select.select([self._wake_read, self._lifeline.ready_read, *descriptors], [], [], seconds)
         if self._wake_read in readable:
             os.read(self._wake_read, 4096)
         if self._lifeline.ready_read in readable:
@@ -107,6 +111,11 @@ class Processes:
             if not child.pid and child.start_at <= now:
                 child.started_at = now
                 child.pid = _fork(child.run)
+
+    def _until_start(self) -> float:
+        """Seconds until a child is to be started again."""
+        due = [child.start_at for child in self._children if not child.pid]
+        return min(max(min(due) - time.monotonic(), 0.0), _LOOK_SECONDS) if due else _LOOK_SECONDS
 
     def _reap(self, *, quietly: bool = False) -> None:
         for child in _living(self._children):

@@ -1,7 +1,7 @@
 """HTTP/1.1 of uvicorn with deadlines, since it has none: for headers, bodies and readers that come too slowly.
 
-A connection only notes where it stands; one sweep a worker, twice a second, closes those that are late. Middleware
-would run too late for this: it is called when the header is complete.
+A connection only notes where it stands; one sweep a worker, twice a second while a client is waited for, closes those
+that are late. Middleware would run too late for this: it is called when the header is complete.
 """
 
 from __future__ import annotations
@@ -146,6 +146,11 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._phase = _Phase.ANSWER
         super().on_message_complete()
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the client is to send or to take something, and not we."""
+        return self._phase is not _Phase.ANSWER or self.flow.write_paused or self.transport.is_closing()
+
     def check(self, now: float) -> None:
         """Closes the connection when its client is late."""
         if self.transport.is_closing():
@@ -209,7 +214,10 @@ class DeadlineProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def check_all(connections: Iterable[Any], now: float) -> None:
-    """Closes every connection whose client is late."""
+def check_all(connections: Iterable[Any], now: float) -> bool:
+    """Closes every connection whose client is late; whether any client is waited for."""
+    awaited = False
     for connection in list(connections):
         connection.check(now)
+        awaited = awaited or connection.is_awaited
+    return awaited

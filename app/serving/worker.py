@@ -13,10 +13,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+from uvicorn.server import ServerState
 
 from app.serving.listener import Acceptor, Board
 from app.serving.protocol import DeadlineProtocol, Pace, check_all
@@ -24,6 +26,8 @@ from app.settings import Settings
 from app.telemetry.metrics import Metrics
 
 SWEEP_SECONDS = 0.5
+"""Between two looks at the connections while a client is to send or to take something."""
+_IDLE_SECONDS = 2.0
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 
@@ -62,13 +66,35 @@ class Post:
     lifeline: Lifeline
 
 
+class DatedState(ServerState):
+    """uvicorn's state of a server, whose Date header (RFC 9110 6.6.1) is made by the first answer of a second."""
+
+    _second = 0
+    _headers: list[tuple[bytes, bytes]]
+
+    @property
+    def default_headers(self) -> list[tuple[bytes, bytes]]:
+        """What every answer bears."""
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._headers = [(b"date", formatdate(second, usegmt=True).encode())]
+        return self._headers
+
+    @default_headers.setter
+    def default_headers(self, headers: object) -> None:
+        """uvicorn gives it a first value."""
+
+
 class _Server(uvicorn.Server):
-    """uvicorn's server, with our listener and protocol."""
+    """uvicorn's server, with our listener and protocol, and without its clock, which ticks ten times a second."""
 
     def __init__(self, config: uvicorn.Config, post: Post, slot: int) -> None:
         super().__init__(config)
         self._post = post
         self._slot = slot
+        self._ending = asyncio.Event()
+        self.server_state = DatedState()
         settings = post.settings
         self._pace = Pace(settings.header_seconds, settings.body_seconds, settings.body_min_kib * 1024)
 
@@ -76,8 +102,16 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Only the parent's SIGTERM counts: Ctrl-C in a terminal reaches every process, and the parent decides."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, self.handle_exit)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._end)
         yield
+
+    def _end(self) -> None:
+        self.should_exit = True
+        self._ending.set()
+
+    async def main_loop(self) -> None:
+        """Serves until SIGTERM."""
+        await self._ending.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
@@ -117,9 +151,9 @@ class _Server(uvicorn.Server):
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
-        check_all(self.server_state.connections, loop.time())
+        awaited = check_all(self.server_state.connections, loop.time())
         self._post.metrics.tick()
-        loop.call_later(SWEEP_SECONDS, self._sweep)
+        loop.call_later(SWEEP_SECONDS if awaited else _IDLE_SECONDS, self._sweep)
 
 
 def run_worker(post: Post, slot: int) -> None:

@@ -120,7 +120,7 @@ class Metrics:
         (self._shared if shared else self._gauges)[key] = value
 
     def tick(self) -> None:
-        """Takes the gauges of this process; called about once a second."""
+        """Takes the gauges of this process; called every two seconds, or more often."""
         for key, value in self._gauges.items():
             self.own.set(key, value())
 

@@ -1,5 +1,5 @@
 """One HTTP/1.1 connection (RFC 9112) on asyncio, one exchange at a time. Bodies of both directions pass with
-back-pressure. It keeps no timer: it notes until when something must happen, and the pool looks twice a second."""
+back-pressure. It keeps no timer: it notes until when something must happen, and the pool looks now and then."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from app.errors import ArchiveUnreachable
 from dimse_bridge.archive_client.connection import Answer, Connection, Times
 
 _SWEEP_SECONDS = 0.5
+"""Between two looks for exchanges that are late; or a twentieth of the time that they have, when that is more."""
 _LONGEST_IDLE = 50.0
 """Seconds after which an idle connection is not used again: servers close theirs after 60 to 75."""
 _MOST_IDLE = 64
@@ -27,6 +28,7 @@ class Pool:
         self._port = port
         self._tls = tls
         self._times = times
+        self._sweep_seconds = max(_SWEEP_SECONDS, min(times.answer, times.stall) / 20)
         self._idle: list[Connection] = []
         self._busy: set[Connection] = set()
         self._sweeping: asyncio.TimerHandle | None = None
@@ -102,7 +104,7 @@ class Pool:
     def _begin(self, connection: Connection) -> None:
         self._busy.add(connection)
         if self._sweeping is None:
-            self._sweeping = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
+            self._sweeping = asyncio.get_running_loop().call_later(self._sweep_seconds, self._sweep)
 
     def _free(self, connection: Connection) -> None:
         self._busy.discard(connection)
@@ -120,4 +122,4 @@ class Pool:
         now = loop.time()
         for connection in [one for one in self._busy if one.deadline < now]:
             connection.expire()
-        self._sweeping = loop.call_later(_SWEEP_SECONDS, self._sweep) if self._busy else None
+        self._sweeping = loop.call_later(self._sweep_seconds, self._sweep) if self._busy else None

@@ -42,7 +42,10 @@ def test_killed_worker_is_replaced_and_the_other_goes_on(killed: RunningArchive)
 
 def test_killed_jobs_process_is_replaced(killed: RunningArchive) -> None:
     def jobs() -> list[int]:
-        return [child.pid for child in psutil.Process(killed.pid).children() if child.name() == "fileroom-jobs"]
+        try:
+            return [child.pid for child in psutil.Process(killed.pid).children() if child.name() == "fileroom-jobs"]
+        except psutil.NoSuchProcess:  # it went while we looked
+            return []
 
     (before,) = jobs()
     os.kill(before, signal.SIGKILL)

@@ -37,7 +37,7 @@ def serve_late():
 
 child = Child("worker", {run}, lambda: print("died", flush=True))
 processes = Processes([child], lifeline, 1, lambda: print("ready", child.pid, flush=True))
-print("ran", processes.run(lambda: None), flush=True)
+print("ran", processes.run(lambda: (60.0, ())), flush=True)
 processes.end(0.5)
 """
 
