@@ -53,6 +53,15 @@ Every Specific Character Set of PS3.3 C.12.1.1.2 and C.12.1.1.3, with code exten
 text that does not decode in its declared character set is stored as received, with warning B007. Answers are in
 UTF-8.
 
+### 1.3 Data sets that are not whole
+
+A data set that ends inside an element (also inside a sequence, encapsulated pixel data or a deflated stream), but after
+its Study, Series and SOP Instance UIDs, is stored as received, with warning B007 and a comment that names the element.
+What can be read of it is searched for and answered as metadata; a text or number that is cut is left out. Frames that
+are there as a whole can be retrieved. Such an instance leaves in the transfer syntax in which it is stored, implicit VR
+and big endian too, when none is named; another one is 406. A request or association that breaks off before the end of
+the object leaves nothing.
+
 ## 2 Services
 
 ### 2.1 Resources

@@ -79,7 +79,7 @@ def pixels(instance: Instance, values: list[BulkValue]) -> BulkValue:
     if instance.frame_kind == 0:
         raise NotFound("the instance has no pixel data")
     swaps = transfer_syntax(instance.transfer_syntax).big_endian
-    place = Place(instance.pixel_offset, instance.pixel_length, instance.frame_word if swaps else 1)
+    place = Place(instance.pixel_offset, instance.pixel_length, instance.word if swaps else 1)
     return BulkValue(f"{instance.pixel_tag:08X}", place, True, instance.frame_kind == 2)
 
 

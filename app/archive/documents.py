@@ -15,20 +15,21 @@ import orjson
 
 from app.archive import bulk
 from app.archive.context import Context
-from app.archive.frames import entry_place, stored_span
+from app.archive.frames import entry_place, require_frame, stored_span
 from app.archive.retrieve import Instance, missing, read_at_once
 from app.catalog import lookups
 from app.dicom import media_types as media
 from app.dicom.header import BULK_MARK
 from app.dicom.octets import Piece
 from app.dicom.transfer_syntaxes import transfer_syntax
-from app.errors import Corrupt, NotAcceptable, NotFound
+from app.errors import Corrupt, NotAcceptable
 
 ENCAPSULATED_DOCUMENT = "00420011"
 _DOCUMENT_TYPE = "00420012"
 _DOCUMENT_LENGTH = "00420015"
 _ITEM = struct.Struct("<2HL")
 _FRAGMENTS = 100_000
+_BROKEN_OFF = "the stored data set ends inside an element: the document may not be whole, but can be had as bulk data"
 _NO_PICTURE = "the instance has neither images nor a document: its metadata can be retrieved, but it cannot be rendered"
 
 
@@ -73,6 +74,8 @@ async def find_document(context: Context, instance: Instance) -> Document:
     element = members.get(ENCAPSULATED_DOCUMENT)
     if element is None:
         raise NotAcceptable(_NO_PICTURE)
+    if instance.broken_off:
+        raise NotAcceptable(_BROKEN_OFF)
     media_type = _media_type(members)
     if "InlineBinary" in element:
         return Document(instance, media_type, (), _cut(_decoded(element["InlineBinary"]), members))
@@ -85,6 +88,7 @@ async def find_document(context: Context, instance: Instance) -> Document:
 
 async def find_video(context: Context, instance: Instance) -> Document:
     """The video of an instance whose transfer syntax is one: its fragments, one after the other (PS3.5 8.2.5)."""
+    require_frame(instance, 1)
     entries = await lookups.scattered_frames(context.catalog, instance.id, [1])
     place = entry_place(entries, 0)
     media_type = transfer_syntax(instance.transfer_syntax).media_type
@@ -99,12 +103,6 @@ async def find_video(context: Context, instance: Instance) -> Document:
         spans.append((at + _ITEM.size, length))
         at += _ITEM.size + length
     return Document(instance, media_type, spans)
-
-
-def require_frames(instance: Instance) -> None:
-    """Raises `NotFound` when the instance has no frames."""
-    if instance.frame_kind == 0:
-        raise NotFound("the instance has no frames")
 
 
 def _first(members: Mapping[str, Any], tag: str) -> Any:

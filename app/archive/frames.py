@@ -65,8 +65,7 @@ async def find_frames(
     instance, entries = found
     if instance.frame_kind == 0:
         raise NotFound("the instance has no frames")
-    if last > instance.frame_count:
-        raise NotFound(f"the instance has {instance.frame_count} frames")
+    require_frame(instance, last)
     if instance.frame_kind == _NATIVE:
         return instance, [native_place(instance, number) for number in numbers]
     if not dense:
@@ -75,11 +74,18 @@ async def find_frames(
     return instance, [entry_place(entries, number - first) for number in numbers]
 
 
+def require_frame(instance: Instance, number: int) -> None:
+    """Raises `NotFound` when the instance has no frame `number`, counted from 1."""
+    if number > instance.frame_count:
+        there = f"the instance has {instance.frame_count} frames"
+        raise NotFound(f"{there}: its data set ends inside an element" if instance.broken_off else there)
+
+
 def native_place(instance: Instance, number: int) -> Place:
     """Where a native frame lies, by arithmetic."""
     begin = (number - 1) * instance.frame_bits
     end = begin + instance.frame_bits
-    word = instance.frame_word if transfer_syntax(instance.transfer_syntax).big_endian else 1
+    word = instance.word if transfer_syntax(instance.transfer_syntax).big_endian else 1
     low = min(begin // (8 * word) * word, instance.pixel_length)
     high = min(-(-end // (8 * word)) * word, instance.pixel_length)
     place = instance.pixel_offset + low

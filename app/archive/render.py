@@ -17,7 +17,7 @@ from app.archive.sized_cache import SizedCache
 from app.catalog import lookups, representatives
 from app.dicom.header import BULK_MARK
 from app.dicom.transfer_syntaxes import transfer_syntax
-from app.errors import NotFound, Undecodable
+from app.errors import Undecodable
 from app.pixels.render_facts import Facts, bulk_paths, read_facts
 from app.pixels.render_tables import LONGEST
 from app.pixels.render_text import corners
@@ -86,12 +86,6 @@ async def pick_frame(context: Context, cache: FactsCache, instance: Instance, *,
         return 1
     facts = await facts_of(context, cache, instance)
     return facts.representative or (instance.frame_count // 2 + 1 if middle else 1)
-
-
-def require_frame(instance: Instance, number: int) -> None:
-    """Raises `NotFound` when the instance has no frame `number`, counted from 1."""
-    if number > instance.frame_count:
-        raise NotFound(f"the instance has {instance.frame_count} frames")
 
 
 async def rendered(

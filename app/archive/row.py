@@ -42,7 +42,7 @@ def make_row(header: Header, version: str, length: int, digests: tuple[bytes, by
         length,
         header.dataset_offset,
         *digests,
-        *_frame_facts(frames),
+        *_frame_facts(frames, header.broken_off),
         header.instance_json,
         zlib.compress(header.json, 1),
         frames.table,
@@ -66,11 +66,11 @@ def make_row(header: Header, version: str, length: int, digests: tuple[bytes, by
     )
 
 
-def _frame_facts(frames: FrameIndex) -> tuple[int, ...]:
+def _frame_facts(frames: FrameIndex, broken_off: bool) -> tuple[int, ...]:
     return (
         _FRAME_KINDS[frames.kind],
         frames.count,
-        frames.word,
+        -frames.word if broken_off else frames.word,
         frames.frame_bits,
         frames.offset,
         frames.length,

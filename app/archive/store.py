@@ -303,6 +303,8 @@ def _receipt(header: Header, verdict: Verdict) -> Receipt:
     elif verdict.elsewhere:
         outcome = Outcome.STORED_ELSEWHERE_TOO
         warnings = (HeaderWarning("00080018", "the SOP Instance UID is stored in another series too"), *warnings)
+    elif header.broken_off:
+        outcome = Outcome.STORED_BROKEN_OFF
     elif warnings:
         outcome = Outcome.STORED_WITH_WARNING
     else:

@@ -35,6 +35,7 @@ from app.pixels import picture as pictures
 from app.pixels import targets
 from app.pixels.picture import Picture
 
+BROKEN_OFF = "the stored data set ends inside an element, so it can only be sent as it is stored"
 _AHEAD = 2
 """Frames that are in the codecs while one is sent."""
 _LONGEST_VALUE = 0xFFFFFFFE
@@ -50,6 +51,8 @@ _QUALITY = 90
 async def pieces(context: Context, cache: PieceCache, instance: Instance, syntax: str) -> Pieces:
     """The whole file in `syntax`. Raises `NotAcceptable`, `Undecodable` or `DecoderFailed` before the first piece when
     that is impossible from the start."""
+    if instance.broken_off:
+        raise NotAcceptable(BROKEN_OFF)
     if instance.frame_kind == 0 or (is_native(instance.transfer_syntax) and is_native(syntax)):
         source = _converted(context, instance, syntax)
     else:

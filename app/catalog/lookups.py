@@ -24,11 +24,22 @@ class Instance(NamedTuple):
     frame_kind: int
     frame_count: int
     frame_word: int
+    """Bytes in a word of the pixel data, below 0 when the data set ends inside an element."""
     frame_bits: int
     pixel_offset: int
     pixel_length: int
     pixel_tag: int
     checks: bytes
+
+    @property
+    def word(self) -> int:
+        """Bytes in a word of the pixel data."""
+        return abs(self.frame_word)
+
+    @property
+    def broken_off(self) -> bool:
+        """Whether the data set ends inside an element: it leaves as it is stored, in no other transfer syntax."""
+        return self.frame_word < 0
 
 
 class SeriesRevision(NamedTuple):

@@ -10,15 +10,15 @@ SELECT (array_agg(i.uid ORDER BY i.instance_number NULLS LAST, i.uid))[count(*) 
  WHERE i.series_id = (SELECT e.id FROM series e
                        WHERE e.study_id = (SELECT s.id FROM study s WHERE s.uid = $1) AND e.uid = $2)
    AND i.state = 0
- GROUP BY i.frame_kind = 0
- ORDER BY i.frame_kind = 0
+ GROUP BY i.frame_count = 0
+ ORDER BY i.frame_count = 0
  LIMIT 1"""
 
 _SERIES_OF_STUDY = """
 SELECT e.uid
   FROM series e
  WHERE e.study_id = (SELECT s.id FROM study s WHERE s.uid = $1) AND e.instance_count > 0
- ORDER BY NOT EXISTS (SELECT FROM instance i WHERE i.series_id = e.id AND i.state = 0 AND i.frame_kind <> 0),
+ ORDER BY NOT EXISTS (SELECT FROM instance i WHERE i.series_id = e.id AND i.state = 0 AND i.frame_count <> 0),
           e.modality IN ('SEG', 'RTDOSE'), e.series_number NULLS LAST, e.id
  LIMIT 1"""
 

@@ -30,7 +30,9 @@ PEEK = 12
 """Bytes of each fragment that tell whether a codestream begins in it."""
 _ITEM = 0xE000FFFE
 _ITEM_HEADER = struct.Struct("<II").unpack_from
+_ITEM_LENGTH = 8
 _LONGEST_SPAN = 0xFFFFFFFF
+_BROKEN_OFF = "frames that did not come whole are left out"
 
 
 class Fragments:
@@ -45,6 +47,8 @@ class Fragments:
         self.offsets = array("Q")
         self.lengths = array("Q")
         self.starts = bytearray()
+        self.whole: int | None = None
+        """How many of the fragments came whole, when the data set ends inside the pixel data."""
 
     def add(self, offset: int, length: int, peek: bytes, limit: int) -> None:
         """One fragment, with its first bytes."""
@@ -53,6 +57,11 @@ class Fragments:
         self.offsets.append(offset)
         self.lengths.append(length)
         self.starts.append(begins_codestream(peek))
+
+    def break_off(self, end: int, *, inside: bool) -> None:
+        """The data set ends at `end`, in the pixel data: `inside` the last fragment, or between two of them."""
+        self.end = end
+        self.whole = len(self.starts) - inside
 
     def take_whole(self, data: bytes, pos: int, base: int, limit: int) -> int:
         """All fragments that lie whole in `data` from `pos` on; where they end. `base` is the offset of `data`."""
@@ -132,6 +141,9 @@ def _first_fragments(fragments: Fragments, count: int, extended: tuple[bytes, by
     total = len(fragments.offsets)
     if total == 0:
         return [], "the pixel data has no fragments"
+    if fragments.whole is not None:
+        found = _whole_frames(fragments, fragments.whole, count, extended[0])
+        return found, _BROKEN_OFF if len(found) < count else ""
     if count == 1:
         return [0], ""
     fault = ""
@@ -167,6 +179,38 @@ def _from_scan(fragments: Fragments, count: int, fault: str) -> tuple[list[int],
     if not firsts or firsts[0] != 0:
         return [], "the fragments cannot be told apart into frames"
     return firsts[:count], fault if len(firsts) == count else "another number of frames than Number of Frames says"
+
+
+def _whole_frames(fragments: Fragments, whole: int, count: int, extended: bytes) -> list[int]:
+    """First fragments of the frames that surely came whole, when only the first `whole` fragments did. Where frames
+    have several fragments, the last one that began may lack some. Fragments behind the whole frames are dropped."""
+    total = len(fragments.offsets)
+    begins = _begun(fragments, extended, "Q", count) or _begun(fragments, fragments.basic or b"", "I", count)
+    one_each = len(begins) == count == total
+    if not begins:
+        begins = [0] if count == 1 else [number for number, start in enumerate(fragments.starts) if start]
+        one_each = len(begins) == total
+    if begins[:1] != [0]:
+        begins = []
+    ends = [*begins[1:], total] if one_each else begins[1:]
+    firsts = [begin for begin, end in zip(begins, ends, strict=False) if begin < end <= whole][:count]
+    end = ends[len(firsts) - 1] if firsts else 0
+    del fragments.offsets[end:], fragments.lengths[end:], fragments.starts[end:]
+    return firsts
+
+
+def _begun(fragments: Fragments, raw: bytes, code: str, count: int) -> list[int]:
+    """The fragments with which frames begin by an offset table, as far as they came; the last may be the one that would
+    have come next. Nothing when the table does not fit."""
+    if len(raw) != struct.calcsize(code) * count:
+        return []
+    base, last = fragments.offsets[0], len(fragments.offsets) - 1
+    place = {offset - base: number for number, offset in enumerate(fragments.offsets)}
+    following = fragments.offsets[last] + fragments.lengths[last] + _ITEM_LENGTH - base
+    place[following] = last + 1
+    found = [place.get(offset, -1) for offset in struct.unpack(f"<{count}{code}", raw) if offset <= following]
+    fits = found[:1] == [0] and all(a < b for a, b in pairwise(found))
+    return found if fits else []
 
 
 def _table(fragments: Fragments, firsts: list[int], exact: bytes) -> bytes:

@@ -82,3 +82,5 @@ class Header:
     frames: FrameIndex = FrameIndex()
     bulk: tuple[BulkPlace, ...] = ()
     warnings: tuple[HeaderWarning, ...] = ()
+    broken_off: bool = False
+    """The data set ends inside an element; the first warning says where. What the header holds is what came of it."""

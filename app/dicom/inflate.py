@@ -9,6 +9,7 @@ from app.dicom.limits import MIB, Limits
 from app.errors import LimitExceeded, Unreadable
 
 _STEP = 256 * 1024
+TOO_EARLY = "the deflated data set ends too early"
 
 
 class Inflater:
@@ -51,7 +52,12 @@ class Inflater:
         if self._given > MIB and self._given > limits.inflate_ratio * self._taken:
             raise LimitExceeded("inflate_ratio", f"inflates to more than {limits.inflate_ratio} times its size")
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the end of the deflated stream has come."""
+        return self._stream.eof
+
     def finish(self) -> None:
         """Raises `Unreadable` when the stream has not ended."""
-        if not self._stream.eof:
-            raise Unreadable("the deflated data set ends too early")
+        if not self.has_ended:
+            raise Unreadable(TOO_EARLY)

@@ -4,15 +4,16 @@ places in one pass over the bytes as they come. It never holds pixel data; any b
 from __future__ import annotations
 
 from app.dicom import attributes
+from app.dicom.broken_off import LenientScanner
 from app.dicom.dictionary import PIXEL_REPRESENTATION
 from app.dicom.filestart import PREAMBLE, SNIFF, FileStart, MetaReader, begins_data_set, meta_at, settle
 from app.dicom.frames import encapsulated_frames, native_frames
 from app.dicom.header import FrameIndex, Header, HeaderWarning
-from app.dicom.inflate import Inflater
+from app.dicom.inflate import TOO_EARLY, Inflater
 from app.dicom.levels import MOST_FAULTS
 from app.dicom.limits import DEFAULT, Limits
 from app.dicom.prepared import INSTANCE, SERIES, STUDY, path_of
-from app.dicom.scanner import IDENTIFIERS, Scanner
+from app.dicom.scanner import IDENTIFIERS
 from app.dicom.signs import fill_gaps, settle_signs
 from app.dicom.transfer_syntaxes import ENCAPSULATED_UNCOMPRESSED, TRANSFER_SYNTAXES, transfer_syntax
 from app.dicom.uid import is_uid
@@ -33,7 +34,7 @@ class HeaderReader:
         self._limits = limits
         self._start = FileStart()
         self._meta: MetaReader | None = None
-        self._scanner: Scanner | None = None
+        self._scanner: LenientScanner | None = None
         self._inflater: Inflater | None = None
         self._parts: list[bytes] = []
         self._have = 0
@@ -60,7 +61,8 @@ class HeaderReader:
             raise Unreadable(_UNEXPECTED) from error
 
     def finish(self) -> Header:
-        """No more bytes come. Raises `Unreadable` or `LimitExceeded`."""
+        """No more bytes come. A data set that ends inside an element is read as far as it goes, when it names the
+        instance before. Raises `Unreadable` or `LimitExceeded`."""
         try:
             return self._finish()
         except FileroomError:
@@ -69,9 +71,14 @@ class HeaderReader:
             raise Unreadable(_UNEXPECTED) from error
 
     def finish_json(self) -> bytes:
-        """As `finish`, for a data set that is no instance, such as a worklist item: its whole DICOM JSON object."""
+        """The whole DICOM JSON object of a data set that is no instance, such as a worklist item. Raises as `finish`,
+        also for one that is not complete."""
         try:
-            hits, _ = self._finish_scanner().top.ordered()
+            scanner = self._read_scanner()
+            if self._inflater is not None:
+                self._inflater.finish()
+            scanner.finish()
+            hits, _ = scanner.top.ordered()
             return b"{%b}" % b",".join([hit[0] for hit in hits])
         except FileroomError:
             raise
@@ -113,7 +120,7 @@ class HeaderReader:
         encoding, deflated = settle(self._start, head)
         self.dataset_offset = pos
         self._parts = []
-        self._scanner = Scanner(self._limits, encoding, 0 if deflated else pos)
+        self._scanner = LenientScanner(self._limits, encoding, 0 if deflated else pos)
         if deflated:
             self._inflater = Inflater(self._limits)
             self._feed(data[pos:])
@@ -123,29 +130,31 @@ class HeaderReader:
     # ----------------------------------------------------------------- result
 
     def _finish(self) -> Header:
-        scanner = self._finish_scanner()
+        scanner = self._read_scanner()
+        scanner.conclude()
+        if self._inflater is not None:
+            if not self._inflater.has_ended and not scanner.broken_off:
+                scanner.break_off(TOO_EARLY)
+            if self._inflater.trailing > 1:
+                self._start.faults.append(("", "bytes after the deflated data set"))
         for tag, name in IDENTIFIERS.items():
             if tag not in scanner.identifiers:
-                raise Unreadable(f"{name} is missing")
+                raise Unreadable(scanner.broken_off or f"{name} is missing")
         assert self.dataset_offset is not None
         return self._header(scanner, self.dataset_offset)
 
-    def _finish_scanner(self) -> Scanner:
+    def _read_scanner(self) -> LenientScanner:
+        """The scanner that has read the data set, which must have begun."""
         if self._scanner is None and self._meta is None and self._have >= SNIFF:
             self._open(b"".join(self._parts))
         scanner = self._scanner
         if scanner is None or self.dataset_offset is None:
             raise Unreadable("the file ends before its data set begins")
-        if self._inflater is not None:
-            self._inflater.finish()
-            if self._inflater.trailing > 1:
-                self._start.faults.append(("", "bytes after the deflated data set"))
-        scanner.finish()
         return scanner
 
-    def _header(self, scanner: Scanner, offset: int) -> Header:
+    def _header(self, scanner: LenientScanner, offset: int) -> Header:
         hits, in_order = scanner.top.ordered()
-        faults = self._start.faults + scanner.faults
+        faults = scanner.break_faults + self._start.faults + scanner.faults
         if scanner.deferred:
             settle_signs(scanner.deferred, scanner.top.text_of(PIXEL_REPRESENTATION))
             hits, wrong = fill_gaps(scanner.deferred, hits)
@@ -180,6 +189,7 @@ class HeaderReader:
             frames=frames,
             bulk=tuple(scanner.bulk),
             warnings=tuple([HeaderWarning(path, message) for path, message in faults[:MOST_FAULTS]]),
+            broken_off=bool(scanner.broken_off),
         )
 
     def _sop_class(self, texts: dict[int, str], faults: list[tuple[str, str]]) -> str:
@@ -193,7 +203,7 @@ class HeaderReader:
             faults.append(("00020002", "the file meta names another SOP Class UID than the data set"))
         return uid
 
-    def _frames(self, scanner: Scanner, texts: dict[int, str], faults: list[tuple[str, str]]) -> FrameIndex:
+    def _frames(self, scanner: LenientScanner, texts: dict[int, str], faults: list[tuple[str, str]]) -> FrameIndex:
         fault = ""
         index = FrameIndex()
         if scanner.fragments is not None:

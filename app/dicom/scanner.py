@@ -48,6 +48,8 @@ class Scanner(Placer):
     def __init__(self, limits: Limits, encoding: Encoding, start: int = 0) -> None:
         super().__init__(limits, encoding, start)
         self._step: Step = self._explicit
+        self._taken_whole = LONGEST_SEQUENCE
+        """Sequences of up to this length are waited for, to look them up in the memory."""
         self._resume()
 
     def finish(self) -> None:
@@ -279,7 +281,7 @@ class Scanner(Placer):
         level = self._level
         depth = len(self._above)
         key: Key | None = None
-        if length <= LONGEST_SEQUENCE:
+        if length <= self._taken_whole:
             if start + length > len(data):
                 self._need = start + length - pos
                 return pos

@@ -52,6 +52,7 @@ class Outcome(Enum):
     STORED_COERCED = "stored-coerced"
     STORED_WITH_WARNING = "stored-with-warning"
     STORED_ELSEWHERE_TOO = "stored-elsewhere-too"
+    STORED_BROKEN_OFF = "stored-broken-off"
     CONFLICT = "conflict"
     DATA_SET_MISMATCH = "data-set-mismatch"
     WRONG_STUDY = "wrong-study"
@@ -92,6 +93,7 @@ STATUSES = MappingProxyType(
         Outcome.STORED_COERCED: Status(202, 0xB000, 0xB000, False, "Stored; data elements were changed"),
         Outcome.STORED_WITH_WARNING: Status(202, 0xB007, 0xB007, False, "Stored; the data set breaks the standard"),
         Outcome.STORED_ELSEWHERE_TOO: Status(202, 0xB007, 0xB007, False, "Stored; the SOP Instance UID is used twice"),
+        Outcome.STORED_BROKEN_OFF: Status(202, 0xB007, 0xB007, False, "Stored; the data set ends inside an element"),
         Outcome.CONFLICT: Status(409, 0x0111, 0xC111, False, "Other content is stored under this SOP Instance UID"),
         Outcome.DATA_SET_MISMATCH: Status(409, 0xA900, 0xA900, False, "The data set is not what the command names"),
         Outcome.WRONG_STUDY: Status(409, 0xA900, 0xA900, False, "The instance belongs to another study"),

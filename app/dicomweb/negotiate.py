@@ -210,18 +210,22 @@ def preferred(accept: str, offers: tuple[Offer, ...]) -> tuple[Offer, ...]:
 @dataclass(frozen=True, slots=True)
 class Stored:
     """What negotiation must know of an instance: its transfer syntax, whether it has pixel data at all (without it,
-    nothing is compressed), whether its pixel data would be too long for Explicit VR Little Endian, and what its frames
-    can be transcoded to, the cheapest first; None when only the transfer syntax is known."""
+    nothing is compressed), whether its pixel data would be too long for Explicit VR Little Endian, what its frames can
+    be transcoded to, the cheapest first; None when only the transfer syntax is known; and whether its data set ends
+    inside an element, so that it can only leave as it is stored."""
 
     transfer_syntax: str
     pixels: bool = True
     over_long: bool = False
     targets: tuple[str, ...] | None = None
+    broken_off: bool = False
 
 
 @lru_cache(512)
 def possible(stored: Stored) -> tuple[str, ...]:
     """The transfer syntaxes, besides the stored one, that the instance can be sent in."""
+    if stored.broken_off:
+        return ()
     row = transfer_syntax(stored.transfer_syntax)
     if not row.encapsulated or not stored.pixels:
         found: list[str] = [EXPLICIT_LE, IMPLICIT_LE, *([] if row.encapsulated else [EXPLICIT_BE])]
@@ -248,8 +252,9 @@ def dicom_offers(stored: Stored, multipart: bool, single: bool) -> tuple[Offer, 
     Little Endian, unless the pixels are lossy or would be too long; what needs a codec comes last, and nothing is ever
     compressed without being asked by name."""
     row = transfer_syntax(stored.transfer_syntax)
-    only_named = media.leaves_only_when_named(row)
+    only_named = media.leaves_only_when_named(row) and not stored.broken_off
     as_stored = row.encapsulated and (media.stored_without_asking(row) or stored.over_long or not stored.pixels)
+    as_stored = as_stored or stored.broken_off
     found = []
     for in_parts in (True, False):
         if not (multipart if in_parts else single):

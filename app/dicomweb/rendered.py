@@ -12,6 +12,7 @@ from fastapi import Request, Response
 from app.archive import render, retrieve
 from app.archive.context import Context
 from app.archive.documents import Document, find_document, find_video
+from app.archive.frames import require_frame
 from app.archive.retrieve import Instance
 from app.dicom.limits import DEFAULT
 from app.dicomweb import addresses, negotiate
@@ -23,7 +24,7 @@ from app.dicomweb.responses import Headers, Pieces, Stream, Whole, describe, is_
 from app.dicomweb.routes import router as make_router
 from app.dicomweb.wado_document import RENDERED, THUMBNAILS, retrieves
 from app.dicomweb.wado_frames import frame_numbers
-from app.errors import LimitExceeded, NotAcceptable, NotFound
+from app.errors import LimitExceeded, NotAcceptable
 from app.pixels.render_wish import Wish
 
 router = make_router(tags=["Retrieve"])
@@ -86,8 +87,7 @@ def require_images(instance: Instance) -> None:
     """Raises `NotAcceptable` for an instance without frames that could be rendered."""
     if instance.frame_kind == 0 or render.is_video(instance):
         raise NotAcceptable("only images have thumbnails and rendered frames; this instance is none")
-    if instance.frame_count == 0:
-        raise NotFound("the instance has no frames")
+    require_frame(instance, 1)
 
 
 async def _instance(request: Request) -> Instance:
@@ -104,7 +104,7 @@ async def _frames(request: Request, wish: Wish) -> Response:
     context: Context = request.app.state.context
     instance = await retrieve.find_instance(context, address["study"], address["series"], address["instance"])
     require_images(instance)
-    render.require_frame(instance, max(numbers))
+    require_frame(instance, max(numbers))
     offer = _choose(request, instance, _IMAGE_OFFERS)
     targets = [Target(instance, number) for number in numbers]
     return await send_images(

@@ -15,6 +15,7 @@ from app.archive.context import Context
 from app.archive.decoded_frames import picture_of
 from app.archive.files import Chosen
 from app.archive.retrieve import Instance
+from app.archive.transcode import BROKEN_OFF
 from app.dicom import media_types as media
 from app.dicom.transfer_syntaxes import EXPLICIT_LE
 from app.dicomweb import addresses, negotiate, rendered, wado_bulk, wado_frames, wado_metadata
@@ -60,7 +61,8 @@ async def retrieve_instance(request: Request) -> Response:
         offer = negotiate.choose(accept, negotiate.preferred(accept, negotiate.dicom_offers(stored, True, True)))
     if offer is None:
         offers = negotiate.preferred(accept, negotiate.dicom_offers(stored, True, True))
-        raise negotiate.refuse(accept, [instance.transfer_syntax], offers, addresses.resource(request))
+        why = BROKEN_OFF if instance.broken_off else ""
+        raise negotiate.refuse(accept, [instance.transfer_syntax], offers, addresses.resource(request), why)
     chosen = Chosen(instance, offer.transfer_syntax)
     if offer.multipart:
         return await _in_parts(request, [chosen], [offer], instance.version)
@@ -77,7 +79,7 @@ async def retrieve_instance(request: Request) -> Response:
 async def stored_of(context: Context, instance: Instance) -> Stored:
     """What negotiation must know of it."""
     over_long = retrieve.may_be_over_long(instance) and await retrieve.is_over_long(context, instance)
-    return Stored(instance.transfer_syntax, instance.frame_kind != 0, over_long)
+    return Stored(instance.transfer_syntax, instance.frame_kind != 0, over_long, broken_off=instance.broken_off)
 
 
 async def narrowed(context: Context, instance: Instance, stored: Stored) -> Stored:
@@ -109,7 +111,8 @@ async def _several(request: Request, study: str, series: str | None) -> Response
     if None in choices.values():
         refused = [stored for stored, choice in choices.items() if choice is None]
         uids = [stored.transfer_syntax for stored in refused]
-        raise negotiate.refuse(accept, uids, offers_of(refused[0]), addresses.resource(request))
+        why = BROKEN_OFF if refused[0].broken_off else ""
+        raise negotiate.refuse(accept, uids, offers_of(refused[0]), addresses.resource(request), why)
     offers: list[Offer] = [choices[stored] for stored in stored_as]  # type: ignore[misc]
     chosen = [Chosen(instance, offer.transfer_syntax) for instance, offer in zip(instances, offers, strict=True)]
     digest = parts.boundary_of(one.instance.version + _suffix(context, one) for one in chosen).decode()

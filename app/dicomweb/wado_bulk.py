@@ -98,7 +98,12 @@ async def _all_values(request: Request, wanted: Callable[[BulkValue], bool]) -> 
     context: Context = request.app.state.context
     address = request.scope["path_params"]
     found = await bulk.find_all(context, address["study"], address.get("series"), address.get("instance"))
-    chosen = [(instance, value) for instance, values in found for value in values if wanted(value)]
+    chosen = [
+        (instance, value)
+        for instance, values in found
+        for value in values
+        if wanted(value) and (instance.frame_count or not value.is_encapsulated)
+    ]
     if not chosen:
         raise NotFound("there are no such bulk values")
     accept = negotiate.accept_of_request(request.scope)
@@ -173,6 +178,8 @@ async def _find(request: Request) -> tuple[Instance, list[BulkValue]]:
 
 async def _pixels(request: Request, instance: Instance, value: BulkValue) -> Response:
     places = await bulk.places(request.app.state.context, instance, value)
+    if not places:
+        frames.require_frame(instance, 1)
     return await send_frames(request, instance, places, f"b{value.path}", whole=not value.is_encapsulated)
 
 

@@ -11,6 +11,7 @@ from fastapi import Request, Response
 from app.archive import render, retrieve
 from app.archive.context import Context
 from app.archive.documents import find_document, find_video
+from app.archive.frames import require_frame
 from app.archive.retrieve import Instance
 from app.dicom import media_types as media
 from app.dicom.transfer_syntaxes import transfer_syntax
@@ -81,7 +82,7 @@ async def retrieve_object(request: Request) -> Response:
         return await _dicom(request, instance, given)
     if offer.media_type in IMAGES and _has_images(instance):
         wish, number = _wish(given, offer.media_type), integer(given, "frameNumber", 1, 10**9) or 1
-        render.require_frame(instance, number)
+        require_frame(instance, number)
         return await rendered.send_images(request, [Target(instance, number)], wish, False)
     find = find_video if render.is_video(instance) else find_document
     return await rendered.send_document(

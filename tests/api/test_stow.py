@@ -68,11 +68,13 @@ def test_G05_each_part_has_its_own_truth(archive: RunningArchive) -> None:
     assert len(items(response, "0008119A")) == 1
 
 
-def test_a_truncated_part_fails_and_its_neighbour_is_stored(archive: RunningArchive) -> None:
+def test_a_part_that_ends_before_its_uids_fails_and_its_neighbour_is_stored(archive: RunningArchive) -> None:
     good, cut = data_set(), data_set()
-    response = store(archive, [encode(good), encode(cut)[:-8]])
+    content = encode(cut)
+    response = store(archive, [encode(good), content[: content.index(str(cut.SeriesInstanceUID).encode())]])
     assert response.status_code == 202
-    assert [item["00081155"]["Value"][0] for item in items(response, "00081198")] == [cut.SOPInstanceUID]
+    assert [item["00081155"]["Value"][0] for item in items(response, "00081199")] == [good.SOPInstanceUID]
+    assert [item["00081197"]["Value"] for item in items(response, "0008119A")] == [[0xC000]]
     assert httpx.get(archive.root + path_of(cut), headers=AS_STORED).status_code == 404
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from app.dicom.convert import Conversion
 from app.dicom.header import Header
 from app.dicom.part10 import HeaderReader
 from app.dicom.transfer_syntaxes import EXPLICIT_LE, is_native
-from app.errors import Refused
+from app.errors import Refused, Unreadable
 from tests.testdata.fixtures import CorpusFile
 
 PIECE = 100_000
@@ -26,7 +28,8 @@ def convertible(path: Path) -> tuple[bytes, Header] | None:
         header = header_of(data)
     except Refused:
         return None
-    return (data, header) if is_native(header.transfer_syntax) and header.transfer_syntax != EXPLICIT_LE else None
+    plain = header.transfer_syntax == EXPLICIT_LE or header.broken_off
+    return (data, header) if is_native(header.transfer_syntax) and not plain else None
 
 
 def test_the_metadata_of_the_converted_file_is_the_same(corpus: list[CorpusFile]) -> None:
@@ -44,3 +47,14 @@ def test_the_metadata_of_the_converted_file_is_the_same(corpus: list[CorpusFile]
             changed.append(file.name)
     assert changed == []
     assert len(syntaxes) == 3, "implicit, big endian and deflated are there"
+
+
+def test_a_file_that_ends_inside_an_element_is_not_converted(corpus: list[CorpusFile]) -> None:
+    (broken,) = (file for file in corpus if file.name.endswith("/rtplan_truncated.dcm"))
+    data = broken.path.read_bytes()
+    header = header_of(data)
+    assert header.broken_off
+    conversion = Conversion(header.transfer_syntax, header.dataset_offset, header.sop_class, header.sop_instance)
+    conversion.feed(data)
+    with pytest.raises(Unreadable, match="ends inside"):
+        conversion.finish()

@@ -71,6 +71,8 @@ def describe(path: Path) -> Row:
     unusual = _preamble(data)
     try:
         ds = pydicom.dcmread(io.BytesIO(data), force=True)
+        if not len(ds):  # as it reads what ends inside compressed pixel data
+            ds = pydicom.dcmread(io.BytesIO(data), force=True, stop_before_pixels=True)
         ds.decode()
     except _PYDICOM_RAISES as error:
         row["readable"] = "no"

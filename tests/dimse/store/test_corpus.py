@@ -56,6 +56,8 @@ async def test_the_corpus_goes_in_as_it_is(corpus: list[CorpusFile], empty: Runn
                             Client(empty.port).delete(one.path)
                         status = (await send(association, one)).status or 0
                         fault = await _fault(bridge, one, status, file.name in table)
+                        if file.name in BROKEN_OFF and status != WITH_WARNING:
+                            fault = f"{status:04X}"
                         if fault:
                             wrong[file.name] = fault
     assert wrong == {}
@@ -72,4 +74,4 @@ async def _fault(bridge: Bridge, one: Sent, status: int, refused: bool) -> str:
 
 def test_what_is_refused_is_a_small_part(corpus: list[CorpusFile]) -> None:
     assert len(refusals()) < len(corpus) / 5
-    assert set(refusals()) >= BROKEN_OFF
+    assert not refusals().keys() & BROKEN_OFF.keys()

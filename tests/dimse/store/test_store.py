@@ -204,6 +204,22 @@ async def test_warnings_are_told_unless_the_peer_is_not_used_to_them(archive: Ru
             assert await bridge.stored(one.path) == one.data_set
 
 
+@pytest.mark.parametrize("rows", [32, 3 * AT_ONCE // 64])
+async def test_a_data_set_that_ends_inside_an_element_is_stored_with_a_warning(
+    archive: RunningArchive, rows: int
+) -> None:
+    made = sample(rows)
+    one = replace(made, data_set=made.data_set[:-100])
+    async with open_bridge(archive.root) as bridge:
+        async with bridge.associate([one.context]) as association:
+            answer = await send(association, one)
+        assert (answer.status, answer.error_comment) == (0xB007, "7FE00010: the data set ends inside an element")
+        assert await bridge.stored(one.path) == one.data_set
+        async with bridge.associate([one.context]) as association:
+            early = replace(made, data_set=made.data_set[:150])
+            assert (await send(association, early)).status == 0xC000
+
+
 @pytest.mark.parametrize("syntax", [IMPLICIT_LE, EXPLICIT_BE])
 @pytest.mark.parametrize("pixels", [256, 2 * AT_ONCE])
 async def test_what_ps3_18_does_not_carry_is_converted_before_other_servers(

@@ -47,7 +47,7 @@ def native_files() -> list[Path]:
             facts = stored(path.read_bytes())
         except Refused:
             continue
-        if facts[0] in NATIVE:
+        if facts[0] in NATIVE and not path.stem.endswith("_truncated"):
             found.append(path)
     return found
 

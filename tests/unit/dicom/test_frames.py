@@ -8,7 +8,7 @@ import pytest
 
 from app.dicom.header import FRAGMENTED, FRAME_ENTRY, FrameIndex
 from app.dicom.limits import Limits
-from app.errors import LimitExceeded, Unreadable
+from app.errors import LimitExceeded
 from tests.unit.dicom.encoded import BIG, JPEG, RLE, UNDEFINED, element, fragments, image, implicit, item, part10, read
 
 SOI = b"\xff\xd8\xff\xe0"
@@ -176,11 +176,58 @@ def test_compressed_syntax_with_native_pixel_data() -> None:
     assert messages(data) == ["pixel data of a compressed transfer syntax is not encapsulated"]
 
 
-@pytest.mark.parametrize("cut", [1, 8, 9, 12, 17])
-def test_pixel_data_that_is_cut_off(cut: int) -> None:
-    whole = part10(image(fragments(SOI + b"a1"), frames=1), JPEG)
-    with pytest.raises(Unreadable):
-        read(whole[:-cut])
+LEFT_OUT = "frames that did not come whole are left out"
+ENDS = "the data set ends inside encapsulated pixel data"
+
+
+@pytest.mark.parametrize(("cut", "found"), [(1, 1), (8, 1), (9, 0), (12, 0), (13, 0), (17, 0), (22, 0)])
+def test_a_frame_that_is_cut_off_is_left_out(cut: int, found: int) -> None:
+    whole = part10(image(fragments(SOI + b"a1"), frames=1), JPEG)[:-cut]
+    header = read(whole)
+    assert (header.broken_off, header.frames.kind, header.frames.count) == (True, "encapsulated", found)
+    assert messages(whole)[0] == ENDS
+    assert read(whole, portion=1) == header
+    assert b'"7FE00010":{"vr":"OB","BulkDataURI"' in header.json
+
+
+def cut_places(values: list[bytes], frames: int, cut: int, table: list[int] = []) -> list[bytes]:  # noqa: B006
+    """The frames that are found when `cut` bytes of the fragments are missing at the end, besides the delimiter."""
+    packed = struct.pack(f"<{len(table)}I", *table)
+    stream = fragments(*values, table=packed)
+    data = part10(image(stream, frames=frames), JPEG)[: -8 - cut]
+    assert read(data).broken_off
+    assert read(data, portion=1) == read(data, portion=5) == read(data)
+    assert (LEFT_OUT in messages(data)) == (read(data).frames.count < frames)
+    return [value for value, _ in places(data)]
+
+
+def test_whole_frames_before_the_end_are_found_by_the_codestreams_that_begin() -> None:
+    one, two, three = SOI + b"a1" * 5, SOI + b"b2" * 5, SOI + b"c3" * 5
+    assert cut_places([one, two, three], 3, 0) == [one, two, three]
+    assert cut_places([one, two, three], 3, 1) == [one, two]
+    assert cut_places([one, two, three], 3, 5) == [one, two], "the beginning of the third is there"
+    assert cut_places([one, two, three], 3, 14) == [one, two], "nothing but its item is there"
+    assert cut_places([one, two], 5, 0) == [one, two]
+    assert cut_places([one, b"more" * 4, two], 2, 1) == [item(one) + item(b"more" * 4)]
+    assert cut_places([one, b"more" * 4, two, b"more" * 4], 2, 1) == [item(one) + item(b"more" * 4)]
+    assert cut_places([one, b"more" * 4, two, b"more" * 4], 2, 0) == [item(one) + item(b"more" * 4)], "perhaps more"
+    assert cut_places([b"unknown codestr.", b"unknown codestr."], 2, 1) == []
+    assert cut_places([b"unknown codestr."], 1, 0) == [b"unknown codestr."]
+    assert cut_places([one, b"more" * 4], 1, 0) == [], "a fragment may be missing"
+
+
+def test_whole_frames_before_the_end_are_found_by_the_offset_table() -> None:
+    values = [b"a" * 20, b"b" * 20, b"c" * 20, b"d" * 20]
+    assert cut_places(values, 4, 1, [0, 28, 56, 84]) == values[:3]
+    assert cut_places(values, 4, 0, [0, 28, 56, 84]) == values
+    assert cut_places(values[:2], 4, 0, [0, 28, 56, 84]) == values[:2]
+    assert cut_places(values[:2], 4, 7, [0, 28, 56, 84]) == values[:1]
+    pair = item(values[0]) + item(values[1])
+    assert cut_places(values, 2, 1, [0, 56]) == [pair]
+    assert cut_places(values[:3], 2, 0, [0, 56]) == [pair]
+    assert cut_places(values[:2], 2, 0, [0, 56]) == [pair]
+    assert cut_places(values[:1], 2, 0, [0, 56]) == [], "its second fragment is missing"
+    assert cut_places([SOI + b"a" * 16, SOI + b"b" * 16], 2, 1, [0, 27]) == [SOI + b"a" * 16], "a table that is wrong"
 
 
 def test_limits_of_frames_and_fragments() -> None:

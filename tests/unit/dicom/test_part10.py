@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.dicom.header import BulkPlace, Header
+from app.dicom.header import BulkPlace, FrameIndex, Header
 from app.dicom.part10 import HeaderReader
 from app.errors import Refused, Unreadable
 from tests.unit.dicom.encoded import (
@@ -426,8 +426,8 @@ def test_a_deflated_data_set_may_lie() -> None:
     assert read(part10(dataset, DEFLATED)).transfer_syntax == EXPLICIT
     assert read(part10(zlib.compress(dataset), DEFLATED)).study == "1.2"
     squeezed = zlib.compress(dataset)[2:-4]
-    with pytest.raises(Unreadable):
-        read(part10(squeezed[:-3], DEFLATED))
+    with pytest.raises(Unreadable, match="ends"):
+        read(part10(squeezed[:-60], DEFLATED))
     with pytest.raises(Refused):
         read(part10(b"\xff\xff" + squeezed, DEFLATED))
 
@@ -435,23 +435,100 @@ def test_a_deflated_data_set_may_lie() -> None:
 # ------------------------------------------------------------------- the end
 
 
+INSIDE = "the data set ends inside an element"
+
+
 @pytest.mark.parametrize("cut", [*range(1, 14), *range(15, 30)])
-def test_a_truncated_file_is_refused(cut: int) -> None:
+def test_what_came_of_a_data_set_that_ends_inside_an_element_is_read(cut: int) -> None:
     whole = part10(identified(element(0x00400007, "LO", "0123456789"), element(0x00409999, "OB", b"\1\2")))
-    with pytest.raises(Unreadable):
-        read(whole[:-cut])
+    header = read(whole[:-cut])
+    assert header.broken_off
+    assert (header.study, header.series, header.sop_instance) == ("1.2", "1.2.3", "1.2.3.4")
+    tag = "" if cut in (11, 12, 13, 29) else "00409999" if cut < 14 else "00400007"
+    assert warned(header) == [(tag, INSIDE)]
+    assert ("00400007" in members(header), "00409999" in members(header)) == (cut < 14, False)
+    assert read(whole[:-cut], portion=1) == header == read(whole[:-cut], portion=7)
+    assert not read(whole).broken_off
 
 
-def test_native_pixel_data_shorter_than_its_own_length_is_refused() -> None:
+@pytest.mark.parametrize("cut", range(1, 60))
+def test_a_data_set_that_ends_before_it_has_told_what_it_is_is_refused(cut: int) -> None:
     with pytest.raises(Unreadable):
-        read(part10(image(element(0x7FE00010, "OB", bytes(6))))[:-1])
+        read(part10(identified())[:-cut])
+
+
+def test_as_much_of_native_pixel_data_as_came_is_there() -> None:
+    data = part10(image(element(0x7FE00010, "OW", bytes(range(18))), frames=3))
+    for cut, frames in ((1, 2), (6, 2), (7, 1), (13, 0), (17, 0)):
+        header = read(data[:-cut])
+        assert header.frames == FrameIndex("native", frames, len(data) - 18, 18 - cut, 48, 2)
+        assert header.bulk == (BulkPlace("7FE00010", "OW", len(data) - 18, 18 - cut),)
+        assert value(header, 0x7FE00010) == {"vr": "OW", "BulkDataURI": "\x017FE00010"}
+        assert warned(header)[0] == ("7FE00010", INSIDE)
+        assert read(data[:-cut], portion=1) == header
+    for cut in (18, 20):
+        header = read(data[:-cut])
+        assert (header.frames.kind, header.bulk, header.broken_off) == ("none", (), True)
+        assert members(header).get("7FE00010") == ({"vr": "OW"} if cut == 18 else None)
+
+
+def test_a_long_value_ends_where_the_data_set_does() -> None:
+    data = part10(identified(element(0x00420011, "OB", b"%PDF" * 1000)))
+    header = read(data[:-100])
+    assert header.bulk == (BulkPlace("00420011", "OB", len(data) - 4000, 3900),)
+    assert value(header, 0x00420011) == {"vr": "OB", "BulkDataURI": "\x0100420011"}
+    assert read(data[:-100], portion=100) == header
+    assert value(read(data[:-4000]), 0x00420011) == {"vr": "OB"}
+
+
+@pytest.mark.parametrize("undefined", [True, False])
+@pytest.mark.parametrize("long", [True, False])
+def test_sequences_hold_what_came_of_them(undefined: bool, long: bool) -> None:
+    filler = element(0x00081032, "SQ", item(element(0x00080104, "LO", "x" * 60) * (100 if long else 1)))
+    inner = item(element(0x00080100, "SH", "ONE "), undefined)
+    inner += item(element(0x00080100, "SH", "TWO ") + element(0x00080104, "LO", "meaning "), undefined)
+    if undefined:
+        inner += implicit(0xFFFEE0DD)
+    sequence = filler + element(0x00081140, "SQ", inner, length=UNDEFINED if undefined else None)
+    data = part10(identified() + element(0x00409096, "SQ", item(sequence)))
+    two = data.index(b"TWO ")
+    for end, codes in ((two - 8, ["ONE"]), (two, ["ONE", ""]), (two + 4, ["ONE", "TWO"]), (two + 15, ["ONE", "TWO"])):
+        header = read(data[:end])
+        found = value(header, 0x00409096)["Value"][0]["00081140"]["Value"]
+        assert ["".join(one.get("00080100", {}).get("Value", [])) for one in found] == codes
+        assert all("00080104" not in one for one in found)
+        assert warned(header)[0] == ("00409096", INSIDE)
+        assert read(data[:end], portion=1) == header == read(data[:end], portion=9)
+    assert read(data) == read(data, portion=3), "what was cut is not remembered"
+    assert not read(data).broken_off
+
+
+def test_encapsulated_values_of_a_sequence_end_where_the_data_set_does() -> None:
+    data = part10(image(element(0x00880200, "SQ", item(fragments(b"\xff\xd8\xff\xe0" * 9)), length=200)), JPEG)
+    begin = data.index(item(b""))
+    header = read(data[:-10])
+    assert header.bulk[0] == BulkPlace("00880200/1/7FE00010", "OB", begin, len(data) - 10 - begin)
+    assert read(data[:-10], portion=1) == header
+
+
+def test_a_deflated_data_set_that_ends_early_is_read_as_far_as_it_inflates() -> None:
+    values = [element(0x00400007 + 2 * number, "LO", f"{number * number * 7919:010}") for number in range(400)]
+    squeezed = zlib.compressobj(9, zlib.DEFLATED, -15)
+    data = part10(squeezed.compress(identified(*values)) + squeezed.flush(), DEFLATED)
+    header = read(data[:-300])
+    assert header.broken_off
+    assert warned(header)[0][1] in (INSIDE, "the deflated data set ends too early")
+    assert 40 < len(members(header)) < 400
+    assert members(header).items() <= members(read(data)).items()
+    assert read(data[:-300], portion=1) == header
+    assert read(data[:-1]).broken_off, "the end of the stream is missing"
+    assert warned(read(data[:-1]))[-1:] == [("", "the deflated data set ends too early")]
 
 
 def test_a_few_bytes_after_the_pixel_data_are_forgiven() -> None:
     data = part10(image(element(0x7FE00010, "OB", bytes(6)))) + b"\r\n"
     assert warned(read(data)) == [("", "bytes after the data set")]
-    with pytest.raises(Unreadable):
-        read(part10(identified()) + b"\r\n")
+    assert warned(read(part10(identified()) + b"\r\n")) == [("", INSIDE)]
 
 
 @pytest.mark.parametrize("padding", [1, 7, 8, 9, 512])
