@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""ratios.py RESULTS.jsonl > table.md : Fileroom against Orthanc, row by row of the speed targets, with met or missed."""
+"""ratios.py RESULTS.jsonl > table.md : Fileroom against Orthanc, row by row of the speed targets, with met or missed; what
+dcmqrscp does stands beside it, where it speaks DIMSE too (the ratio is Orthanc's)."""
 
 import json
 import sys
@@ -67,12 +68,13 @@ def cell(x):
     return "-" if x is None else f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
 
 
-print("| workload | figure | Fileroom | Orthanc | ratio | target | |\n|---|---|---|---|---|---|---|")
+print("| workload | figure | Fileroom | Orthanc | dcmqrscp | ratio | target | |\n|---|---|---|---|---|---|---|---|")
 for workload, kind, target, suffix in TARGETS:
     ours = figure(rows.get(("fileroom" + suffix, workload)), kind)
     theirs = figure(rows.get(("orthanc" + suffix, workload)), kind)
     unit = "CPU ms" if kind == CPU else (rows.get(("fileroom" + suffix, workload)) or {}).get("unit", "")
     sign = "≤" if kind == CPU else "≥"
+    third = cell(figure(rows.get(("dcmqrscp", workload)), kind)) if suffix == "" and workload.startswith("c") else ""
     if ours is None or theirs is None:
         bad = [
             r["reason"]
@@ -81,13 +83,13 @@ for workload, kind, target, suffix in TARGETS:
             if (r := rows.get((p + suffix, name))) and r["status"] != "ok"
         ]
         print(
-            f"| {workload}{suffix} | {unit} | {cell(ours)} | {cell(theirs)} | | {sign} {target}x | {'; '.join(bad)[:90] or 'not run'} |"
+            f"| {workload}{suffix} | {unit} | {cell(ours)} | {cell(theirs)} | {third} | | {sign} {target}x | {'; '.join(bad)[:90] or 'not run'} |"
         )
         continue
     ratio = ours / theirs
     met = ratio <= target if kind == CPU else ratio >= target
     print(
-        f"| {workload}{suffix} | {unit} | {cell(ours)} | {cell(theirs)} | {ratio:.3g}x | {sign} {target}x | {'met' if met else 'MISSED'} |"
+        f"| {workload}{suffix} | {unit} | {cell(ours)} | {cell(theirs)} | {third} | {ratio:.3g}x | {sign} {target}x | {'met' if met else 'MISSED'} |"
     )
 
 print("\n| our own figure | value | target | |\n|---|---|---|---|")
@@ -138,6 +140,8 @@ r = rows.get(("fileroom", "idle_200_associations"))
 if r and r["status"] == "ok":
     x = r["median"]
     print(f"| 200 idle associations, all processes | {x:.2g} % of a core | < 1 % | {'met' if x < 1 else 'MISSED'} |")
+    for name, share in r.get("by_process", {}).items():
+        print(f"| of it {name} | {share:.2g} % | | |")
 t = rows.get(("fileroom", "wado_metadata_c1"))
 if t and "ttfb_ms" in t:
     print(

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The whole comparison in one run: corpora, Orthanc (SQLite index) and Fileroom side by side, RESULTS.jsonl and the table.
+# The whole comparison in one run: corpora, Orthanc (SQLite index) and Fileroom side by side, DCMTK's dcmqrscp beside them for
+# DIMSE, RESULTS.jsonl and the table.
 # Env: WORK (default build/bench below the repository), REPEAT (3), SECONDS_EACH (3), GROW (50000 instances; 0: leave out)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -27,8 +28,14 @@ bench() { # target, HTTP port, arguments
   BENCH_TMP="$work/tmp" "$py" "$here/bench.py" --name "$target" --http "http://127.0.0.1:$port/dicom-web" \
     --dimse "127.0.0.1:$((port + 1)):ARCHIVE" --pidfile "$work/$target/pid" --owned "$work/$target" --out "$out" --repeat "${REPEAT:-3}" --seconds "${SECONDS_EACH:-3}" "$@" || true
 }
+bench_dimse() { # target, DIMSE port, arguments: a server that speaks nothing else
+  local target=$1 port=$2
+  shift 2
+  BENCH_TMP="$work/tmp" "$py" "$here/bench.py" --name "$target" --dimse "127.0.0.1:$port:ARCHIVE" --pidfile "$work/$target/pid" \
+    --out "$out" --repeat "${REPEAT:-3}" --seconds "${SECONDS_EACH:-3}" "$@" || true
+}
 stop() { "$here/targets/stop.sh" "$work/$1/pid" || true; }
-trap 'stop orthanc; stop fileroom' EXIT
+trap 'stop orthanc; stop fileroom; stop dcmqrscp' EXIT
 
 reads="--corpus $work/C/ct300 --corpus $work/C/mixed --corpus $work/C/tiny1k"
 loads="--load $work/C/ct300 --load $work/C/mixed --load $work/C/tiny1k"
@@ -39,6 +46,8 @@ for pair in "orthanc 14201" "fileroom 14301"; do
   bench $pair $reads qido wado rendered dimse
 done
 bench fileroom 14301 big big_dimse
+fresh dcmqrscp 14211
+bench_dimse dcmqrscp 14212 $reads $loads load cfind cget cmove
 fresh orthanc 14201 # servers of their own: without a C compiler (targets/orthanc.sh) Orthanc does not survive
 fresh fileroom 14301
 for pair in "orthanc 14201" "fileroom 14301"; do
@@ -60,5 +69,8 @@ for pair in "orthanc 14201" "fileroom 14301"; do
   bench $pair --ingest "$work/C/tiny1k" --ingest "$work/C/ct100" idle stow_serial stow_parallel dimse_ingest
   bench $pair --gen 300 --max-ingest 200 --ingest "$work/C/tiny1k" --nagle cstore_1assoc
 done
+fresh dcmqrscp 14211
+bench_dimse dcmqrscp 14212 --ingest "$work/C/tiny1k" --ingest "$work/C/ct100" dimse_ingest
+bench_dimse dcmqrscp 14212 --gen 300 --max-ingest 200 --ingest "$work/C/tiny1k" --nagle cstore_1assoc
 "$py" "$here/ratios.py" "$out" > "$work/table.md"
 cat "$work/table.md"
