@@ -133,6 +133,31 @@ async def test_a_series_and_its_study_become_quiet(source: Source) -> None:
     ]
 
 
+async def test_what_an_undo_shows_again_becomes_quiet(source: Source) -> None:
+    """Hidden before it was quiet, it was told to nobody."""
+    one, _ = await source.study(2)
+    deleted = await source.client.delete(f"/dicom-web{one.path}")
+    await source.client.delete(f"/dicom-web/studies/{one.study}")
+    undone = False
+    async with working(source, 0), asyncio.timeout(60):
+        while True:
+            if not undone and await is_passed_over(source, 4):
+                undone = (await source.client.post(deleted.json()["undo"])).status_code == 200
+            if len(told := await feed(source)) >= 7:
+                break
+            await asyncio.sleep(0.1)
+    assert sorted(row["kind"] for row in told[4:]) == ["series-quiet", "study-quiet", "undone"]
+    assert {row.get("series", one.series) for row in told[4:]} == {one.series}
+
+
+async def is_passed_over(source: Source, count: int) -> bool:
+    """Whether all of `count` events were looked at, and none of them waits to be quiet."""
+    catalog, told = source.context.catalog, await feed(source)
+    looked_at = await catalog.fetchval("SELECT id FROM change_cursor WHERE name = 'quiet'")
+    waiting = await catalog.fetchval("SELECT count(*) FROM quiet_watch")
+    return len(told) == count and looked_at >= told[-1]["id"] and not waiting
+
+
 async def until_told(source: Source, kinds: list[str]) -> None:
     """Returns when the feed tells these kinds of events, in any order."""
     async with asyncio.timeout(30):
