@@ -6,8 +6,9 @@ import asyncio
 from typing import Any
 
 import httpx
+from pydicom.dataset import Dataset
 
-from app.archive import routing
+from app.archive import performed_steps, routing
 from app.archive.search import Search
 from app.catalog import changes
 from dimse_bridge.services.file_meta import file_meta
@@ -15,6 +16,7 @@ from tests.support.archive import RunningArchive
 from tests.support.samples import Sample, new_token, new_uid
 from tests.support.sending import Source, source, working
 from tests.support.small_files import data_set, encode
+from tests.support.steps import as_json, beginning, ending
 from tests.support.stored import put
 
 __all__ = ["source"]
@@ -157,3 +159,128 @@ async def test_two_archives_that_route_to_each_other_come_to_rest(source: Source
         await put(source.context, one.encode())  # as if it came back
         await asyncio.sleep(1.2)
     assert len(await queued(source)) == 1
+
+
+# ---------------------------------------------------------------- performed procedure steps
+
+
+def series_of(count: int) -> list[Dataset]:
+    images = [data_set() for _ in range(count)]
+    for image in images:
+        image.StudyInstanceUID, image.SeriesInstanceUID = images[0].StudyInstanceUID, images[0].SeriesInstanceUID
+    return images
+
+
+async def step(source: Source, uid: str, ds: Dataset, query: str = "") -> None:
+    """N-CREATE, or N-SET."""
+    headers = {"Content-Type": "application/dicom+json"}
+    address = f"/dicom-web/modality-performed-procedure-steps/{uid}{query}"
+    answer = await source.client.post(address, json=as_json(ds), headers=headers)
+    assert answer.status_code in (200, 201), answer.text
+
+
+async def told(source: Source, study: str) -> list[str]:
+    """What the change feed has of the steps of a study."""
+    await follow(source)
+    found = (await source.client.get("/changes", params={"limit": "1000"})).json()["changes"]
+    return [one["kind"] for one in found if one["study"] == study and one["kind"].endswith("-completed")]
+
+
+async def settled(source: Source, uid: str) -> None:
+    """All instances of a completed step were seen to be there."""
+    async with asyncio.timeout(30):
+        while not await source.context.catalog.fetchval("SELECT complete_at FROM performed_step WHERE uid = $1", uid):
+            await performed_steps.settle(source.context)
+            await asyncio.sleep(0.1)
+
+
+async def test_a_study_goes_when_its_step_is_completed_and_all_of_it_is_there(source: Source) -> None:
+    await source.register("http://127.0.0.1:1")
+    await route(source, "mpps", event="mpps", where={"ModalitiesInStudy": "OT"})
+    await route(source, "other", event="mpps", where={"ModalitiesInStudy": "MR"})
+    images, uid = series_of(3), str(new_uid())
+    study = str(images[0].StudyInstanceUID)
+    await step(source, uid, beginning(study))
+    for image in images[:2]:
+        await put(source.context, encode(image))
+    await step(source, uid, ending(images), "?update")
+    assert await told(source, study) == []
+    assert await queued(source) == []
+    await put(source.context, encode(images[2]))
+    await settled(source, uid)
+    assert await told(source, study) == ["step-completed", "study-completed"]
+    await performed_steps.settle(source.context)
+    assert len(await told(source, study)) == 2
+    (job,) = await queued(source)
+    assert (job["origin"], job["instances"]["total"], job["echo"]) == ("route mpps", 3, True)
+
+
+async def test_D24_a_study_is_completed_by_the_last_of_its_steps(source: Source) -> None:
+    first, second = series_of(1), series_of(1)
+    study = str(first[0].StudyInstanceUID)
+    second[0].StudyInstanceUID = study
+    uids = [str(new_uid()) for _ in range(3)]
+    for uid in uids:
+        await step(source, uid, beginning(study))
+    for uid, images in zip(uids[:2], (first, second), strict=True):
+        await put(source.context, encode(images[0]))
+        await step(source, uid, ending(images), "?update")
+        await settled(source, uid)
+    assert await told(source, study) == ["step-completed", "step-completed"]
+    await step(source, uids[2], ending([], "DISCONTINUED"), "?update")
+    assert await told(source, study) == ["step-completed", "step-completed", "study-completed"]
+
+
+async def test_D24_studies_are_not_completed_by_steps_when_the_archive_says_so(source: Source) -> None:
+    source.context.steps_complete_studies = False
+    images, uid = series_of(1), str(new_uid())
+    study = str(images[0].StudyInstanceUID)
+    await put(source.context, encode(images[0]))
+    await step(source, uid, beginning(study))
+    await step(source, uid, ending(images), "?update")
+    assert await told(source, study) == ["step-completed"]
+
+
+async def test_D24_of_two_steps_that_end_at_a_time_one_completes_the_study(source: Source) -> None:
+    images = [series_of(1) for _ in range(4)]
+    study = str(images[0][0].StudyInstanceUID)
+    uids = [str(new_uid()) for _ in images]
+    for uid, (image,) in zip(uids, images, strict=True):
+        image.StudyInstanceUID = study
+        await put(source.context, encode(image))
+        await step(source, uid, beginning(study))
+    endings = zip(uids, images, strict=True)
+    await asyncio.gather(*(step(source, uid, ending(one), "?update") for uid, one in endings))
+    assert sorted(await told(source, study)) == ["step-completed"] * 4 + ["study-completed"]
+
+
+# ---------------------------------------------------------------- the echo before
+
+
+async def test_D1_without_an_echo_nothing_is_routed(source: Source) -> None:
+    """D1: the echo is on unless it is switched off; when it fails, nothing is sent."""
+    seen: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        seen.append(head.split(" ")[0])
+        length = next((int(x[15:]) for x in head.lower().split("\r\n") if x.startswith("content-length:")), 0)
+        await reader.readexactly(length)
+        writer.write(b"HTTP/1.1 400 X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    await source.register(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    await route(source, "usual", event="instance", where={"PatientID": "D1"})
+    await route(source, "without", event="instance", where={"PatientID": "D1-OFF"}, echo=False)
+    await put(source.context, encode(data_set(PatientID="D1")))
+    async with working(source):
+        await source.until(1, lambda body: "answers a search with 400" in body.get("reason", ""))
+        job = await source.get(1)
+        assert (job["state"], job["tries"]) == ("waiting", 0)
+        assert set(seen) == {"GET"}
+        await source.client.post("/transfers/1/cancel")
+        await put(source.context, encode(data_set(PatientID="D1-OFF")))
+        await source.until(2, lambda body: body.get("state") == "failed")
+    assert "POST" in seen
+    server.close()

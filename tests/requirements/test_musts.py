@@ -15,7 +15,6 @@ FEATURES = {"xpacs": 11, "dxserver": 34, "onepacs": 16}
 WAITING = {
     "MPPS forwarding": ["D4", "D26"],
     "commitment as user": ["D4", "D19"],
-    "routing": ["D1", "D30"],
     "user interface": ["D33", "O16"],
 }
 """Service that is not there yet → the features of which it is, or is a part."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.archive import free_port
@@ -34,8 +35,23 @@ class QueryRetrieve:
     """One that runs."""
 
     port: int
-    process: subprocess.Popen[bytes]
+    folder: Path
     aet: str = "DCMQRSCP"
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def start(self) -> None:
+        """Starts it, again when it was killed, and waits until it listens."""
+        command = [dcmtk("dcmqrscp"), "-c", str(self.folder / "dcmqrscp.cfg")]
+        with (self.folder / "dcmqrscp.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, env=os.environ | {"TCP_NODELAY": "1"}, start_new_session=True
+            )
+        _wait(self.port, self.process, self.folder / "dcmqrscp.log")
+
+    def kill(self) -> None:
+        """Ends it and its children, one for each association, at once."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
 
 
 @contextmanager
@@ -47,16 +63,12 @@ def start_dcmqrscp(folder: Path, destinations: Mapping[str, int]) -> Iterator[Qu
     hosts = "\n".join(f"host{at} = ({aet}, 127.0.0.1, {to})" for at, (aet, to) in enumerate(destinations.items()))
     configuration = folder / "dcmqrscp.cfg"
     configuration.write_text(_CONFIGURATION.format(port=port, hosts=hosts, aet="DCMQRSCP", folder=data))
-    with (folder / "dcmqrscp.log").open("wb") as log:
-        process = subprocess.Popen(
-            [dcmtk("dcmqrscp"), "-c", str(configuration)], stdout=log, stderr=log, env=os.environ | {"TCP_NODELAY": "1"}
-        )
+    running = QueryRetrieve(port, folder)
+    running.start()
     try:
-        _wait(port, process, folder / "dcmqrscp.log")
-        yield QueryRetrieve(port, process)
+        yield running
     finally:
-        process.kill()
-        process.wait(10)
+        running.kill()
 
 
 def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
