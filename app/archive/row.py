@@ -79,8 +79,12 @@ def _frame_facts(frames: FrameIndex, broken_off: bool) -> tuple[int, ...]:
 
 
 def _details(level: str, header: Header, members: bytes) -> dict[str, object]:
+    """Values of columns; those of a study are None when the data set has none, since others of the study may have."""
     details: dict[str, object] = {"json": members.decode()}
     for column, tag, matching in _COLUMNS[level]:
         text = header.values.get(tag, "")
-        details[column] = integer_key(text) if matching == "integer" else _KEYS[matching](text)
+        if level == "study" and not text:
+            details[column] = None
+        else:
+            details[column] = integer_key(text) if matching == "integer" else _KEYS[matching](text)
     return details

@@ -126,23 +126,25 @@ class InstanceTable:
         return stored
 
     async def _call(self, rows: Sequence[NewInstance], policy: str) -> list[int]:
-        studies: list[NewInstance] = []
+        studies: list[list[NewInstance]] = []
         series: list[NewInstance] = []
         series_study: list[int] = []
         facts: list[tuple[object, ...]] = []
         for _, of_study in groupby(rows, key=_study):
-            studies.append(None)  # type: ignore[arg-type]
+            studies.append([])
             for _, of_series in groupby(of_study, key=_series):
                 series.append(None)  # type: ignore[arg-type]
                 series_study.append(len(studies))
                 at = len(series)
                 for row in of_series:
-                    studies[-1] = series[-1] = row
+                    series[-1] = row
+                    if not studies[-1] or studies[-1][-1].study_hash != row.study_hash:
+                        studies[-1].append(row)
                     facts.append((at, *row.facts))
         codes: list[int] = await self._catalog.fetchval(
             _STORE,
-            [row.study for row in studies],
-            [row.study_hash for row in studies],
+            [rows[-1].study for rows in studies],
+            [_hash(rows) for rows in studies],
             series_study,
             [row.series for row in series],
             [row.series_hash for row in series],
@@ -153,24 +155,29 @@ class InstanceTable:
         self._remember(studies, series)
         return codes
 
-    def _details(self, studies: Sequence[NewInstance], series: Sequence[NewInstance]) -> str | None:
+    def _details(self, studies: Sequence[Sequence[NewInstance]], series: Sequence[NewInstance]) -> str | None:
         known = self._known
-        new_studies = [row for row in studies if known.get(row.study) != row.study_hash]
+        new_studies = [rows for rows in studies if known.get(rows[-1].study) != _hash(rows)]
         new_series = [known.get((row.study, row.series)) != row.series_hash for row in series]
         if not new_studies and not any(new_series):
             return None
         return orjson.dumps(
             {
-                "studies": {row.study: row.study_details() for row in new_studies},
+                "studies": {rows[-1].study: [row.study_details() for row in rows] for rows in new_studies},
                 "series": [row.series_details() if new else None for row, new in zip(series, new_series, strict=True)],
             }
         ).decode()
 
-    def _remember(self, studies: Sequence[NewInstance], series: Sequence[NewInstance]) -> None:
+    def _remember(self, studies: Sequence[Sequence[NewInstance]], series: Sequence[NewInstance]) -> None:
         if len(self._known) > _REMEMBERED:
             self._known.clear()
-        self._known.update((row.study, row.study_hash) for row in studies)
+        self._known.update((rows[-1].study, _hash(rows)) for rows in studies)
         self._known.update(((row.study, row.series), row.series_hash) for row in series)
+
+
+def _hash(rows: Sequence[NewInstance]) -> int:
+    """Of the values of one study that a batch brings; where its instances disagree, of all that they say."""
+    return rows[0].study_hash if len(rows) == 1 else hash(tuple(row.study_hash for row in rows))
 
 
 def _study(row: NewInstance) -> str:

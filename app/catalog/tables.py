@@ -80,7 +80,7 @@ def _when(name: str, comment: str) -> Any:
 
 
 class Study(SQLModel, table=True):
-    """A study and the patient attributes that its newest instance had; visible while `instance_count` > 0."""
+    """A study and its patient, by the newest value of each attribute; visible while `instance_count` > 0."""
 
     __tablename__ = "study"
     __table_args__ = (
