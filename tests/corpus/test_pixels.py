@@ -42,7 +42,8 @@ Array = NDArray[Any]
 
 
 def image_of(path: Path) -> tuple[Header, Picture, bytes] | None:
-    """What the archive knows of a file with frames that are no video; None for others."""
+    """What the archive knows of a file with frames that are no video; None for others, and for what is not whole, which
+    the other decoders refuse."""
     data = path.read_bytes()
     reader = HeaderReader()
     try:
@@ -50,7 +51,7 @@ def image_of(path: Path) -> tuple[Header, Picture, bytes] | None:
         header = reader.finish()
     except Refused:
         return None
-    if header.frames.kind == "none" or transfer_syntax(header.transfer_syntax).video:
+    if header.frames.kind == "none" or header.broken_off or transfer_syntax(header.transfer_syntax).video:
         return None
     members = orjson.loads(header.json.replace(BULK_MARK.encode(), b""))
     return header, from_json(members, header.transfer_syntax, header.frames.tag), data
