@@ -70,14 +70,18 @@ def test_all_processes_together_are_small(archive: RunningArchive) -> None:
 
 
 def test_kept_alive_clients_spread_over_the_workers(archive: RunningArchive) -> None:
-    clients = [http.client.HTTPConnection("127.0.0.1", archive.port) for _ in range(8)]
-    prefixes = collections.Counter(
-        get(client, "/healthz").headers["X-Request-ID"].partition("-")[0] for client in clients
-    )
-    for client in clients:
-        client.close()
-    assert len(prefixes) == 2
-    assert min(prefixes.values()) >= 3
+    """On a busy machine the worker that has fewer may be kept from taking one in time: it is tried again."""
+    for _ in range(10):
+        clients = [http.client.HTTPConnection("127.0.0.1", archive.port) for _ in range(8)]
+        prefixes = collections.Counter(
+            get(client, "/healthz").headers["X-Request-ID"].partition("-")[0] for client in clients
+        )
+        for client in clients:
+            client.close()
+        if len(prefixes) == 2 and min(prefixes.values()) >= 3:
+            return
+        time.sleep(0.2)
+    pytest.fail(f"8 clients of 2 workers: {prefixes}")
 
 
 def test_metrics_add_up_over_the_workers(archive: RunningArchive) -> None:
@@ -93,7 +97,11 @@ def test_metrics_add_up_over_the_workers(archive: RunningArchive) -> None:
     clients = [http.client.HTTPConnection("127.0.0.1", archive.port) for _ in range(6)]
     for client in clients:
         get(client, "/healthz")
-    assert answered() - before == 6
+    deadline = time.monotonic() + 10
+    while (found := answered() - before) < 6:  # a request is counted after its answer has left
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert found == 6
     for client in clients:
         client.close()
 
