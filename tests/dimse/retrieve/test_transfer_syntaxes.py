@@ -124,6 +124,30 @@ async def test_a_study_of_many_kinds(bridge: Bridge, client: httpx.Client) -> No
     assert all(sent[sop][1].endswith(data) for sop, (_, data) in there.received.items())
 
 
+@pytest.mark.parametrize("rows", [16, 1200])
+async def test_a_data_set_that_ends_inside_an_element_goes_as_it_is_or_not_at_all(
+    bridge: Bridge, client: httpx.Client, rows: int
+) -> None:
+    _, original = real("MR_small_implicit.dcm")
+    original.Rows = original.Columns = rows
+    original.PixelData = bytes(2 * rows * rows)
+    buffer = io.BytesIO()
+    original.save_as(buffer)
+    data = buffer.getvalue()[:-100]
+    store(client, data)
+    async with destination() as there:
+        bridge.peers["DEST"] = there.peer
+        assert (await moved(bridge, original.StudyInstanceUID)).completed == 1
+        syntax, data_set = there.received[original.SOPInstanceUID]
+    assert syntax == IMPLICIT_LE
+    assert data.endswith(data_set)
+    async with destination(syntaxes=(EXPLICIT_LE,)) as there:
+        bridge.peers["DEST"] = there.peer
+        last = await moved(bridge, original.StudyInstanceUID)
+    assert (last.failed, last.failed_uids) == (1, (original.SOPInstanceUID,))
+    assert not there.received
+
+
 async def test_a_class_that_the_peer_does_not_take(bridge: Bridge, client: httpx.Client) -> None:
     study = new_uid()
     for name in ("CT_small.dcm", "rtplan.dcm"):
