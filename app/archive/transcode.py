@@ -43,7 +43,15 @@ _OFFSET_TABLES = (0x7FE00001, 0x7FE00002)
 _ITEM = struct.Struct("<HHI")
 _DELIMITER = _ITEM.pack(0xFFFE, 0xE0DD, 0)
 _AT_ONCE = 64 * 1024
-_METHODS = {targets.JPEG_BASELINE: "ISO_10918_1"}
+_METHODS = {
+    targets.JPEG_BASELINE: "ISO_10918_1",
+    targets.JPEG_EXTENDED: "ISO_10918_1",
+    targets.JPEG_LS_NEAR: "ISO_14495_1",
+    targets.JPEG_2000_LOSSY: "ISO_15444_1",
+    targets.HTJ2K_LOSSY: "ISO_15444_15",
+    targets.JPEG_XL_LOSSY: "ISO_18181_1",
+}
+"""Lossy Image Compression Method of what we compress with loss (PS3.3 C.7.6.1.1.5.1)."""
 _ALWAYS_LOSSY = frozenset(f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 53, 55))
 _QUALITY = 90
 
@@ -125,6 +133,9 @@ def _edits(instance: Instance, members: dict[str, Any], picture: Picture, syntax
     edits[0x00280004] = ("CS", _text(becomes.photometric_interpretation))
     if picture.samples_per_pixel > 1:
         edits[0x00280006] = ("US", struct.pack("<H", becomes.planar_configuration))
+    if becomes.bits_stored != picture.bits_stored:
+        edits[0x00280101] = ("US", struct.pack("<H", becomes.bits_stored))
+        edits[0x00280102] = ("US", struct.pack("<H", becomes.high_bit))
     if syntax in _METHODS:
         edits |= _lossy(instance, members, picture, syntax, first)
     elif instance.transfer_syntax in _ALWAYS_LOSSY and not _values(members, "00282110"):
@@ -138,10 +149,11 @@ def _lossy(
     """Another instance, derived from the stored one."""
     ratio = picture.decoded.frame_length / max(first, 1)
     kind = ["DERIVED", *_values(members, "00080008")[1:]]
+    quality = f", quality {_QUALITY}" if _METHODS[syntax] == "ISO_10918_1" else ""
     return {
         0x00080008: ("CS", _text("\\".join(kind))),
         0x00080018: ("UI", _text(derived_uid(instance, syntax), b"\0")),
-        0x00082111: ("ST", _text(f"Lossy compression: {transfer_syntax(syntax).name}, quality {_QUALITY}")),
+        0x00082111: ("ST", _text(f"Lossy compression: {transfer_syntax(syntax).name}{quality}")),
         0x00282110: ("CS", b"01"),
         0x00282112: ("DS", _text("\\".join([*_values(members, "00282112"), f"{ratio:.2f}"]))),
         0x00282114: ("CS", _text("\\".join([*_values(members, "00282114"), _METHODS[syntax]]))),

@@ -3,13 +3,21 @@ something, such as an overlay (PS3.5 8.1.2), are carried as part of the samples.
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from imagecodecs import htj2k_encode, jpeg2k_encode, jpeg8_encode, jpegls_encode, packbits_encode
+from imagecodecs import (
+    htj2k_encode,
+    jpeg2k_encode,
+    jpeg8_encode,
+    jpegls_encode,
+    jpegxl_encode,
+    packbits_encode,
+)
 from jpeg_ls.CharLS import encode_pixel_data
 from numpy.typing import NDArray
 
@@ -21,6 +29,14 @@ from app.pixels.picture import Picture
 Array = NDArray[Any]
 QUALITY = 90
 """Of lossy JPEG when nothing else is asked."""
+_SIGNAL_TO_NOISE = 50.0
+"""Decibels of lossy JPEG 2000, counted from the range of values that a frame really has."""
+_STEP = 1 / 256
+"""Quantisation of lossy HTJ2K, as a share of that range."""
+_TOLERANCE = 10
+"""Near-lossless JPEG-LS may be wrong by the range divided by two to the power of this, or by 1."""
+_DISTANCE = 0.5
+"""Of lossy JPEG XL; from 1.0 on a loss may be seen."""
 
 _J = "1.2.840.10008.1.2.4."
 _DEFLATED_FRAME = "1.2.840.10008.1.2.8.1"
@@ -86,6 +102,62 @@ def _jpeg_baseline(picture: Picture, native: Native, quality: int) -> bytes:
     return bytes(jpeg8_encode(array, level=quality or QUALITY, **options))
 
 
+def _lossy_samples(picture: Picture, native: Native) -> tuple[Array, int]:
+    """The frame for an encoder that loses something, and the range of its values; raises `NotAcceptable` when bits that
+    are not part of the value hold something, which would change the value."""
+    array = samples(picture, native)
+    if precision(picture, array) != picture.bits_stored:
+        raise NotAcceptable("samples with more bits than Bits Stored are not compressed with loss")
+    return array, max(int(array.max()) - int(array.min()), 1)
+
+
+def _jpeg_extended(picture: Picture, native: Native, quality: int) -> bytes:
+    """12 bits a sample, as PS3.5 8.2.1 wants it."""
+    array, _ = _lossy_samples(picture, native)
+    return bytes(jpeg8_encode(array, level=quality or QUALITY, bitspersample=12))
+
+
+def _jpeg_ls_near(picture: Picture, native: Native, quality: int) -> bytes:
+    _, span = _lossy_samples(picture, native)
+    array, bits = _unsigned(picture, native)
+    near = min(max(span >> _TOLERANCE, 1), 255)
+    try:
+        return _char_ls(picture, array, bits, near)
+    except RuntimeError:  # as in `_jpeg_ls`; here the bits of the stream must be those of the samples
+        if bits < picture.bits_allocated:
+            raise
+        return bytes(jpegls_encode(array, level=near))
+
+
+def _jpeg_2000_lossy(picture: Picture, native: Native, quality: int) -> bytes:
+    array, span = _lossy_samples(picture, native)
+    bits = picture.bits_stored
+    level = round(_SIGNAL_TO_NOISE + 20 * math.log10(((1 << bits) - 1) / span))
+    colours = picture.photometric_interpretation == "RGB"
+    return bytes(
+        jpeg2k_encode(array, level=level, codecformat="j2k", bitspersample=bits, reversible=False, mct=colours)
+    )
+
+
+def _high_throughput_lossy(picture: Picture, native: Native, quality: int) -> bytes:
+    array, span = _lossy_samples(picture, native)
+    colours = True if picture.samples_per_pixel == 3 else None
+    level = max(span * _STEP, 0.5) / (1 << picture.bits_allocated)
+    return bytes(htj2k_encode(array, level=level, reversible=False, rgb=colours, resolutions=_levels(picture)))
+
+
+def _jpeg_xl_lossy(picture: Picture, native: Native, quality: int) -> bytes:
+    array, _ = _lossy_samples(picture, native)
+    return bytes(jpegxl_encode(array, distance=_DISTANCE, numthreads=1))
+
+
+def _jpeg_xl(picture: Picture, native: Native, quality: int) -> bytes:
+    array = samples(picture, native)
+    bits = precision(picture, array)
+    deep = bits if 8 < bits < picture.bits_allocated else None
+    return bytes(jpegxl_encode(array, lossless=True, bitspersample=deep, numthreads=1))
+
+
 def _jpeg_lossless(picture: Picture, native: Native, quality: int) -> bytes:
     """Predictor 1, of which every decoder knows."""
     array, bits = _unsigned(picture, native)
@@ -106,6 +178,15 @@ def _unsigned(picture: Picture, native: Native) -> tuple[Array, int]:
 
 def _jpeg_ls(picture: Picture, native: Native, quality: int) -> bytes:
     array, bits = _unsigned(picture, native)
+    try:
+        return _char_ls(picture, array, bits, 0)
+    except RuntimeError:  # its buffer is too small for a small image of noise
+        whole = samples(picture, native)
+        return bytes(jpegls_encode(whole.view(whole.dtype.str.replace("i", "u"))))
+
+
+def _char_ls(picture: Picture, array: Array, bits: int, near: int) -> bytes:
+    """`near` is how much a sample may be wrong."""
     options = {
         "rows": picture.rows,
         "columns": picture.columns,
@@ -113,11 +194,7 @@ def _jpeg_ls(picture: Picture, native: Native, quality: int) -> bytes:
         "bits_stored": bits,
         "planar_configuration": 0,
     }
-    try:
-        return bytes(encode_pixel_data(array.tobytes(), 0, **options))
-    except RuntimeError:  # its buffer is too small for a small image of noise
-        whole = samples(picture, native)
-        return bytes(jpegls_encode(whole.view(whole.dtype.str.replace("i", "u"))))
+    return bytes(encode_pixel_data(array.tobytes(), near, **options))
 
 
 def _jpeg_2000(picture: Picture, native: Native, quality: int) -> bytes:
@@ -135,11 +212,14 @@ def _jpeg_2000(picture: Picture, native: Native, quality: int) -> bytes:
 
 
 def _high_throughput(picture: Picture, native: Native, quality: int) -> bytes:
-    """No more levels than leave 4 pixels or so: older decoders go wrong with more."""
     array = samples(picture, native)
-    levels = min(5, max(1, min(picture.rows, picture.columns).bit_length() - 3))
     colours = True if picture.samples_per_pixel == 3 else None
-    return bytes(htj2k_encode(array, reversible=True, rgb=colours, resolutions=levels))
+    return bytes(htj2k_encode(array, reversible=True, rgb=colours, resolutions=_levels(picture)))
+
+
+def _levels(picture: Picture) -> int:
+    """No more than leave 4 pixels or so: older decoders go wrong with more."""
+    return min(5, max(1, min(picture.rows, picture.columns).bit_length() - 3))
 
 
 def _deflated(picture: Picture, native: Native, quality: int) -> bytes:
@@ -155,9 +235,15 @@ ENCODERS: dict[str, Callable[[Picture, Native, int], bytes]] = {
     _DEFLATED_FRAME: _deflated,
     RLE: _run_length,
     _J + "50": _jpeg_baseline,
+    _J + "51": _jpeg_extended,
     _J + "70": _jpeg_lossless,
     _J + "80": _jpeg_ls,
+    _J + "81": _jpeg_ls_near,
     _J + "90": _jpeg_2000,
+    _J + "91": _jpeg_2000_lossy,
+    _J + "110": _jpeg_xl,
+    _J + "112": _jpeg_xl_lossy,
     _J + "201": _high_throughput,
+    _J + "203": _high_throughput_lossy,
 }
 """Transfer syntax → what encodes a native frame."""

@@ -75,7 +75,7 @@ FRAMES = [
     ("image/jpeg", J2K, ("alone", "image/jpeg", JPEG_LOSSLESS)),
     (f"image/jpeg; transfer-syntax={JPEG}", LE, ("alone", "image/jpeg", JPEG)),
     (f"image/jpeg; transfer-syntax={JPEG}, image/jls; transfer-syntax={JLS}", LE, ("alone", "image/jls", JLS)),
-    (f"image/jp2; transfer-syntax={J2K_LOSSY}", LE, None),
+    (f"image/jp2; transfer-syntax={J2K_LOSSY}", LE, ("alone", "image/jp2", J2K_LOSSY)),
     ("application/octet-stream", J2K, ("alone", OCTET, LE)),
     ("application/octet-stream, image/jp2", J2K, ("alone", "image/jp2", J2K)),
     ("application/octet-stream, image/jp2;q=0.5", J2K, ("alone", OCTET, LE)),

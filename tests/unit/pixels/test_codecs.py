@@ -3,14 +3,22 @@ read it in `tests/corpus/test_pixels.py`."""
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.rle import _rle_decode_frame
+from pydicom.uid import UID, SecondaryCaptureImageStorage, generate_uid
 
 from app.dicom.bitstream import describe
 from app.dicom.transfer_syntaxes import EXPLICIT_LE, IMPLICIT_LE, RLE, TRANSFER_SYNTAXES
@@ -26,6 +34,7 @@ KINDS = [
     if not (signed and samples == 3)
 ]
 LOSSLESS = [syntax for syntax in targets.COMPRESSED if not TRANSFER_SYNTAXES[syntax].lossy]
+LOSSY = [syntax for syntax in targets.LOSSY if syntax != targets.JPEG_BASELINE]
 
 
 def a_picture(rows: int, columns: int, kind: tuple[int, int, int, int], colours: str = "RGB") -> Picture:
@@ -56,7 +65,10 @@ def test_lossless_is_lossless(syntax: str, kind: tuple[int, int, int, int]) -> N
             octets = noise(picture).tobytes()
             made = encode.encode(picture, octets, syntax)
             assert bytes(decode.decode(targets.encoded(picture, syntax), bytearray(made))) == octets
-    allocated = kind[0]
+    allocated, signed = kind[0], kind[2]
+    if syntax == targets.JPEG_XL:
+        assert bool(held) == (allocated <= 16 and not signed)
+        return
     assert bool(held) == (allocated <= 16 or syntax == RLE or (syntax == targets.JPEG_2000 and kind[1::2] == (24, 1)))
 
 
@@ -64,6 +76,8 @@ def test_lossless_is_lossless(syntax: str, kind: tuple[int, int, int, int]) -> N
 @pytest.mark.parametrize("signed", [0, 1])
 def test_what_stands_in_unused_high_bits_is_kept(syntax: str, signed: int) -> None:
     picture = a_picture(19, 23, (16, 12, signed, 1))
+    if signed and syntax == targets.JPEG_XL:
+        return
     octets = noise(picture, 16).tobytes()
     made = encode.encode(picture, octets, syntax)
     assert bytes(decode.decode(targets.encoded(picture, syntax), bytearray(made))) == octets
@@ -104,6 +118,94 @@ def test_baseline_loses_little(colours: str) -> None:
     assert len(encode.encode(picture, octets, targets.JPEG_BASELINE, 30)) < len(made)
 
 
+LOSSY_KINDS = [(8, 8, 0, 1), (8, 8, 0, 3), (8, 6, 1, 1), (16, 12, 0, 1), (16, 12, 1, 1), (16, 16, 1, 1), (16, 10, 0, 1)]
+
+
+def smooth(picture: Picture) -> NDArray[Any]:
+    """Waves of 4,096 values at most, around zero when they are signed."""
+    y, x = np.mgrid[0 : picture.rows, 0 : picture.columns]
+    half = (1 << min(picture.bits_stored, 12) - 1) - 1
+    waves = [np.sin((x + 5 * sample) / 11) * np.cos(y / 9) for sample in range(picture.samples_per_pixel)]
+    shades: NDArray[Any] = np.rint(np.stack(waves, 2) * half) + (0 if picture.pixel_representation else half)
+    made: NDArray[Any] = shades.astype(f"<{'i' if picture.pixel_representation else 'u'}{picture.bits_allocated // 8}")
+    return made
+
+
+def by_another(picture: Picture, made: bytes, folder: Path) -> NDArray[Any]:
+    """The frame as DCMTK or OpenJPEG decode it."""
+    if picture.transfer_syntax in (targets.JPEG_2000_LOSSY, targets.HTJ2K_LOSSY):
+        return np.asarray(imagecodecs.jpeg2k_decode(made))
+    one = Dataset()
+    one.file_meta = FileMetaDataset()
+    one.file_meta.TransferSyntaxUID = UID(picture.transfer_syntax)
+    one.SOPClassUID, one.SOPInstanceUID = SecondaryCaptureImageStorage, generate_uid()
+    one.Rows, one.Columns, one.SamplesPerPixel = picture.rows, picture.columns, picture.samples_per_pixel
+    one.BitsAllocated, one.BitsStored, one.HighBit = picture.bits_allocated, picture.bits_stored, picture.high_bit
+    one.PixelRepresentation, one.PlanarConfiguration = picture.pixel_representation, 0
+    one.PhotometricInterpretation = picture.photometric_interpretation
+    one.PixelData = encapsulate([made])
+    one["PixelData"].is_undefined_length = True
+    one.save_as(folder / "coded.dcm", enforce_file_format=True)
+    tool = "dcmdjpls" if picture.transfer_syntax == targets.JPEG_LS_NEAR else "dcmdjpeg"
+    subprocess.run([tool, str(folder / "coded.dcm"), str(folder / "plain.dcm")], check=True, capture_output=True)
+    return np.asarray(dcmread(folder / "plain.dcm").pixel_array)
+
+
+@pytest.mark.parametrize("syntax", LOSSY)
+@pytest.mark.parametrize("kind", LOSSY_KINDS)
+def test_what_is_asked_with_loss_loses_little(syntax: str, kind: tuple[int, int, int, int], tmp_path: Path) -> None:
+    picture = a_picture(96, 128, kind)
+    if not targets.holds(picture, syntax):
+        return
+    array = smooth(picture)
+    made = encode.encode(picture, array.tobytes(), syntax)
+    told = targets.encoded(picture, syntax)
+    assert len(made) < array.nbytes / 2
+    back = np.frombuffer(decode.decode(told, made), array.dtype).reshape(array.shape).astype(int)
+    wrong = np.abs(back - array)
+    span = int(array.max()) - int(array.min())
+    assert wrong.any()
+    assert wrong.mean() <= max(span / 200, 0.8)
+    if syntax == targets.JPEG_LS_NEAR:
+        assert wrong.max() <= max(span // 1024, 1)
+    if syntax != targets.JPEG_XL_LOSSY:
+        other = by_another(told, made, tmp_path).reshape(array.shape)
+        assert np.abs(other - back).max() <= 2
+
+
+@pytest.mark.parametrize(("syntax", "bits"), [(targets.JPEG_EXTENDED, 12), (targets.HTJ2K_LOSSY, 16)])
+def test_bits_stored_are_those_of_the_stream(syntax: str, bits: int) -> None:
+    told = targets.encoded(a_picture(4, 4, (16, 10, 0, 1)), syntax)
+    assert (told.bits_stored, told.high_bit) == (bits, bits - 1)
+
+
+def test_bits_that_are_no_part_of_the_value_are_not_lost_silently() -> None:
+    picture = a_picture(16, 16, (16, 12, 0, 1))
+    overlaid = (noise(picture) | 0x8000).tobytes()
+    for syntax in LOSSY:
+        if targets.holds(picture, syntax):
+            with pytest.raises(NotAcceptable, match="more bits"):
+                encode.encode(picture, overlaid, syntax)
+    palette = replace(a_picture(16, 16, (8, 8, 0, 1)), photometric_interpretation="PALETTE COLOR")
+    assert not any(targets.holds(palette, syntax) for syntax in targets.LOSSY)
+
+
+def test_jpeg_xl_is_what_its_own_decoder_reads(tmp_path: Path) -> None:
+    """By djxl of libjxl, where it is installed; else the stream is looked at."""
+    djxl = shutil.which("djxl")
+    for kind in LOSSY_KINDS[:2]:
+        picture = a_picture(31, 47, kind)
+        array = noise(picture)
+        made = encode.encode(picture, array.tobytes(), targets.JPEG_XL)
+        assert made[:2] == b"\xff\x0a" or made[4:8] == b"JXL "
+        if djxl:
+            (tmp_path / "image.jxl").write_bytes(made)
+            suffix = "ppm" if kind[3] == 3 else "pgm"
+            command = [djxl, str(tmp_path / "image.jxl"), str(tmp_path / f"image.{suffix}")]
+            subprocess.run(command, check=True, capture_output=True)
+            assert (tmp_path / f"image.{suffix}").read_bytes()[-array.nbytes :] == array.tobytes()
+
+
 def test_what_a_syntax_cannot_hold_is_refused() -> None:
     floats = replace(a_picture(4, 4, (32, 32, 0, 1)), kind="float")
     bitmap = Picture(EXPLICIT_LE, 4, 4, bits_allocated=1, bits_stored=1, high_bit=0)
@@ -114,6 +216,8 @@ def test_what_a_syntax_cannot_hold_is_refused() -> None:
     assert not targets.holds(a_picture(4, 4, (16, 12, 0, 1)), targets.JPEG_BASELINE)
     with pytest.raises(NotAcceptable):
         encode.encode(bitmap, b"\0\0", "1.2.840.10008.1.2.4.91")
+    assert not targets.holds(a_picture(4, 4, (16, 12, 1, 1)), targets.JPEG_EXTENDED)
+    assert not targets.holds(a_picture(4, 4, (16, 16, 0, 1)), targets.JPEG_EXTENDED)
 
 
 def test_the_table_of_targets_is_that_of_the_codecs() -> None:
@@ -155,7 +259,7 @@ def test_frames_encapsulated_without_a_codec(syntax: str, bits: int) -> None:
 
 
 def a_stream(syntax: str) -> tuple[Picture, bytes]:
-    picture = a_picture(64, 64, (8, 8, 0, 1))
+    picture = a_picture(64, 64, (16, 12, 0, 1) if syntax == targets.JPEG_EXTENDED else (8, 8, 0, 1))
     return targets.encoded(picture, syntax), encode.encode(picture, noise(picture).tobytes(), syntax)
 
 
