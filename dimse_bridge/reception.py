@@ -159,7 +159,7 @@ class Reception:
         return await self.registry.destination(ae_title)
 
     def connect(
-        self, peer: Peer, calling: str, contexts: Sequence[Proposed]
+        self, peer: Peer, calling: str, contexts: Sequence[Proposed], opened: move.Opened | None = None
     ) -> AbstractAsyncContextManager[Association]:
         """An association with a destination, in the name of one of our AE titles."""
         ours = next((ae for ae in self._settings.aes if ae.aet == calling), self._settings.aes[0])
@@ -174,6 +174,7 @@ class Reception:
             timeouts=self._calling_timeouts,
             max_length=peer.behaviour.max_pdu,
             peer=peer,
+            opened=opened,
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from app.dicom.peer import Peer
@@ -95,16 +95,19 @@ async def connect(
     timeouts: Timeouts = DEFAULT_TIMEOUTS,
     max_length: int = 0,
     peer: Peer | None = None,
+    opened: Callable[[], Awaitable[object]] | None = None,
 ) -> AsyncIterator[Association]:
     """An association with the AE `called`; released at the end of the block, aborted when the block raises. Raises
     `Unreachable`, `Rejected` or `Aborted`. `certificate` is the SHA-256 of the one that the peer must show, if any;
-    `max_length` 0 takes that of the calling AE."""
+    `max_length` 0 takes that of the calling AE; `opened` is called when the request is on its way."""
     ours = calling if isinstance(calling, LocalAE) else LocalAE(calling)
     request = _request(ours, called, contexts, max_length or ours.max_length)
     layer = await _open(host, port, tls, Requestor(encode_request(request), timeouts, request.user.max_length))
     try:
         if certificate and layer.certificate != certificate:
             raise Unreachable("the peer's certificate is not the registered one")
+        if opened is not None:
+            await opened()
         accept = await layer.answered
         if accept is None:
             raise (layer.ending or Aborted("the connection was lost")).with_traceback(None)

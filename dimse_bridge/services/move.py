@@ -29,6 +29,10 @@ _APART: set[asyncio.Future[None]] = set()
 """Sub-operations that may go on without their requestor."""
 
 
+Opened = Callable[[], Awaitable[object]]
+"""Called when a destination has been called and has not answered yet."""
+
+
 class Destinations(Protocol):
     """Where instances can be sent."""
 
@@ -36,7 +40,7 @@ class Destinations(Protocol):
         """The registered peer with an address; None when there is none."""
 
     def connect(
-        self, peer: Peer, calling: str, contexts: Sequence[Proposed]
+        self, peer: Peer, calling: str, contexts: Sequence[Proposed], opened: Opened | None = None
     ) -> AbstractAsyncContextManager[Association]:
         """An association with it, which is released at the end. Raises `AssociationEnded`."""
 
@@ -121,12 +125,15 @@ class _Move:
         if not contexts:
             raise _Lost("destination: no SOP class can be proposed")
         try:
-            connection = self._destinations.connect(self._peer, self._association.called, contexts)
+            # Told now, movescu looks whether it is called; else it waits a second before it looks again.
+            connection = self._destinations.connect(self._peer, self._association.called, contexts, self._report)
             async with connection as destination:
                 try:
                     await self._send_on(destination)
                 except _RequestorLost as lost:
                     ended = lost.ending
+        except _RequestorLost as lost:
+            ended = lost.ending
         except BrokenOff as error:
             log.info("C-MOVE: %s", error)
             return not self._tally.remaining
@@ -145,7 +152,7 @@ class _Move:
             self._archive, plan(self._tally.open, self._level, sender.contexts, self._tally, ours=self._archive.ours)
         ) as supply:
             await run(supply, sender, self._tally, self._report)
-        # Before the release: movescu looks for a response only once a second when its sub-association has gone.
+        # Before the release, which a destination may take its time for.
         await self._tell(self.responses.final())
 
     async def _report(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 from pydicom.dataset import Dataset
@@ -116,9 +118,9 @@ async def test_only_classes_of_what_is_sent_are_proposed(bridge: Bridge, client:
         bridge.peers["DEST"] = Peer("DEST", "127.0.0.1", there.port, behaviour=PRESETS[preset])
         connect = bridge.connect
 
-        def noted(peer: Peer, calling: str, contexts: list[Proposed]) -> object:
+        def noted(peer: Peer, calling: str, contexts: list[Proposed], *more: Any) -> object:
             proposed.extend(contexts)
-            return connect(peer, calling, contexts)
+            return connect(peer, calling, contexts, *more)
 
         bridge.connect = noted  # type: ignore[method-assign, assignment]
         keys = [parse_key(f"StudyInstanceUID={samples[0].study}")]

@@ -43,10 +43,18 @@ class Bridge:
         return peer if peer is not None and peer.host else None
 
     def connect(
-        self, peer: Peer, calling: str, contexts: Sequence[Proposed]
+        self, peer: Peer, calling: str, contexts: Sequence[Proposed], opened: move.Opened | None = None
     ) -> AbstractAsyncContextManager[Association]:
         """An association with a destination."""
-        return connect(peer.host, peer.port, calling=calling, called=peer.ae_title, contexts=contexts, peer=peer)
+        return connect(
+            peer.host,
+            peer.port,
+            calling=calling,
+            called=peer.ae_title,
+            contexts=contexts,
+            peer=peer,
+            opened=opened,
+        )
 
     async def caller(self, ae_title: str) -> Peer:
         """The peer of a calling AE title."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from dimse_bridge.association.acceptor import accept_all, serve_associations
 from dimse_bridge.association.associate_pdus import AssociateRequest
 from dimse_bridge.association.association import Association, AssociationEnded, Rejected, Released, Unreachable
 from dimse_bridge.association.commands import response, store_rq
+from dimse_bridge.association.context import Timeouts
 from dimse_bridge.association.negotiation import Caller, Rejection
 from dimse_bridge.user import echo, find, get, move, store
 from dimse_bridge.user.identifiers import parse_key
@@ -109,8 +111,8 @@ async def test_the_bridge_moves_a_study_to_another_archive(
     bridge.peers["ORTHANC"] = Peer("ORTHANC", "127.0.0.1", orthanc.dimse)
     keys = [parse_key(f"StudyInstanceUID={samples[0].study}")]
     responses = [one async for one in move.move(of_bridge(bridge), "STUDY", keys, "ORTHANC")]
-    assert [one.completed for one in responses] == [1, 2, 3, 4, 4]
-    assert [one.remaining for one in responses] == [3, 2, 1, 0, 0]
+    assert [one.completed for one in responses] == [0, 1, 2, 3, 4, 4]
+    assert [one.remaining for one in responses] == [4, 3, 2, 1, 0, 0]
     found = [
         one
         async for one in find.find(of_orthanc(orthanc), "STUDY", [*keys, parse_key("NumberOfStudyRelatedInstances")])
@@ -137,6 +139,27 @@ async def test_failures_are_told(bridge: Bridge, client: httpx.Client) -> None:
     assert (last.status, last.comment) == (0xA801, "the move destination is not registered with an address")
     with pytest.raises(OperationFailed, match="A900H"):
         [one async for one in find.find(of_bridge(bridge), "NOTHING", [])]
+
+
+@pytest.mark.parametrize("pause", [0.5, None])
+async def test_responses_have_a_time_limit_of_their_own(tmp_path: Path, pause: float | None) -> None:
+    """Whatever `idle` says; without an answer the file was not sent."""
+
+    async def serve(association: Association) -> None:
+        message = await association.receive()
+        await message.drain()
+        if pause is not None:
+            await asyncio.sleep(pause)
+            await association.send(message.context, response(message.command, 0))
+        await association.receive(None)
+
+    listener = await serve_associations("127.0.0.1", 0, accept_all, serve)
+    async with listener:
+        limits = Timeouts(idle=0.1)
+        patience = 0.3 if pause is None else None
+        remote = Remote("ANY", "127.0.0.1", listener.port, timeouts=limits, patience=patience)
+        (sent,) = [one async for one in store.store(remote, written(tmp_path / "out", study_of(1, 1)))]
+    assert (sent.status, "silent" in sent.reason) == ((0, False) if pause is not None else (None, True))
 
 
 async def test_after_a_failed_echo_the_association_is_released() -> None:
