@@ -1,6 +1,7 @@
 function compileConstructor(dtype, dimension) {
   // The library writes a class for each type and dimension as text and compiles it, which the page's policy forbids.
   // This is one class for all of them, with the same interface (ndarray 1.1).
+  const isGiven = at => typeof at === "number" && at >= 0
   class View {
     constructor(data, shape, stride, offset) {
       this.data = data
@@ -30,11 +31,11 @@ function compileConstructor(dtype, dimension) {
       return dtype === "generic" ? this.data.set(place, at[dimension]) : (this.data[place] = at[dimension])
     }
     lo(...from) {
-      const cut = this.shape.map((_, axis) => (from[axis] >= 0 ? from[axis] | 0 : 0))
+      const cut = this.shape.map((_, axis) => (isGiven(from[axis]) ? from[axis] | 0 : 0))
       return this.with(this.shape.map((length, axis) => length - cut[axis]), this.stride, this.index(...cut))
     }
     hi(...to) {
-      const shape = this.shape.map((length, axis) => (to[axis] >= 0 ? to[axis] | 0 : length))
+      const shape = this.shape.map((length, axis) => (isGiven(to[axis]) ? to[axis] | 0 : length))
       return this.with(shape, this.stride, this.offset)
     }
     step(...by) {
@@ -51,8 +52,8 @@ function compileConstructor(dtype, dimension) {
       return this.with(from.map(axis => this.shape[axis]), from.map(axis => this.stride[axis]), this.offset)
     }
     pick(...at) {
-      const kept = [...this.shape.keys()].filter(axis => !(at[axis] >= 0))
-      const offset = this.index(...this.shape.map((_, axis) => (at[axis] >= 0 ? at[axis] | 0 : 0)))
+      const kept = [...this.shape.keys()].filter(axis => !isGiven(at[axis]))
+      const offset = this.index(...this.shape.map((_, axis) => (isGiven(at[axis]) ? at[axis] | 0 : 0)))
       const stride = kept.map(axis => this.stride[axis])
       return wrappedNDArrayCtor(this.data, kept.map(axis => this.shape[axis]), stride, offset)
     }
