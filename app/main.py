@@ -96,6 +96,7 @@ def make_context(settings: Settings, database_url: str) -> Context:
             settings.transfer_lease_seconds,
             settings.transfers_each,
             settings.keep_jobs_days,
+            settings.transfer_commitment_seconds,
         ),
         webhooks=WebhookRules(settings.webhook_seconds, settings.webhook_pause_seconds, settings.webhook_days),
         quiet_seconds=settings.quiet_seconds,

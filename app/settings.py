@@ -127,6 +127,11 @@ class Settings(BaseSettings):
     keep_jobs_days: float = Field(
         default=30, ge=0, description="Days for which ended transfers are kept; failed ones are four times as long"
     )
+    transfer_commitment_seconds: float = Field(
+        default=3600,
+        gt=0,
+        description="Seconds for the report of a storage commitment that a transfer asked for; then it is sent again",
+    )
     webhook_seconds: float = Field(default=15, gt=0, le=60, description="Seconds in which a webhook's message is taken")
     webhook_pause_seconds: float = Field(
         default=5, gt=0, description="Seconds after the first failure of a webhook; later pauses double, up to an hour"

@@ -13,6 +13,7 @@ from dimse_bridge.association.commands import (
     C_STORE_RQ,
     N_ACTION_RQ,
     N_CREATE_RQ,
+    N_EVENT_REPORT_RQ,
     N_GET_RQ,
     N_SET_RQ,
 )
@@ -27,6 +28,7 @@ SERVICES = {
     N_SET_RQ: "mpps",
     N_GET_RQ: "mpps",
     N_ACTION_RQ: "commitment",
+    N_EVENT_REPORT_RQ: "commitment",
 }
 UNREGISTERED = "(not registered)"
 """Stands for all calling AE titles that nobody registered: they could be as many as a caller likes."""

@@ -19,7 +19,7 @@ from dimse_bridge.archive_client.connection import Times
 from dimse_bridge.association.abstract_syntaxes import has_operation
 from dimse_bridge.association.associate_pdus import AssociateRequest
 from dimse_bridge.association.association import Association, AssociationEnded, Message
-from dimse_bridge.association.commands import C_GET_RQ, C_MOVE_RQ, N_ACTION_RQ, response
+from dimse_bridge.association.commands import C_GET_RQ, C_MOVE_RQ, N_ACTION_RQ, N_EVENT_REPORT_RQ, response
 from dimse_bridge.association.context import Proposed, Timeouts
 from dimse_bridge.association.negotiation import (
     CONGESTION,
@@ -73,6 +73,7 @@ class Reception:
                 C_GET_RQ: get.serve,
                 C_MOVE_RQ: move.service(self),
                 N_ACTION_RQ: commitment.service(self.reports),
+                N_EVENT_REPORT_RQ: commitment.taking(self.reports),
             }
         )
 

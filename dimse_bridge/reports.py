@@ -8,12 +8,12 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from app.dicom.commitment import has_failures, with_transaction
 from app.dicom.peer import Peer
 from app.dicom.transfer_syntaxes import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
-from app.errors import FileroomError
+from app.errors import FileroomError, NotFound
 from dimse_bridge.archive_client.archive import Archive
 from dimse_bridge.archive_client.connection import Times
 from dimse_bridge.association.abstract_syntaxes import STORAGE_COMMITMENT
@@ -22,15 +22,15 @@ from dimse_bridge.association.commands import Command, event_report_rq
 from dimse_bridge.association.context import Context, Proposed
 from dimse_bridge.identifiers.answer import encode_whole
 from dimse_bridge.settings import Settings
+from dimse_bridge.user.commit import INSTANCE
 
 log = logging.getLogger("fileroom.bridge.commitment")
 
 RESOURCE = "/commitment-requests"
-INSTANCE: Final = "1.2.840.10008.1.20.1.1"
-"""Storage Commitment Push Model SOP Instance (PS3.4 J.3.5)."""
 ALL_COMMITTED, FAILURES_EXIST = 1, 2
 """Event Type ID (PS3.4 Table J.3-2)."""
-_LEASES = "/commitment-reports/leases"
+_REPORTS = "/commitment-reports"
+_LEASES = f"{_REPORTS}/leases"
 _WAIT_SECONDS = 20
 _PAUSE_SECONDS = 1.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
@@ -81,6 +81,13 @@ class Reports:
             self._deliveries.cancel()
         running, self._deliveries = self._deliveries, None
         return {running}
+
+    async def take(self, content: bytes) -> None:
+        """Hands a report that a peer gave us to the archive, which knows who waits for it. Raises `NotFound` when
+        nobody does, or whatever the archive refused with."""
+        if not self._ours:
+            raise NotFound("nobody asked for this commitment")
+        await self._desk.post(_REPORTS, content)
 
     # ---------------------------------------------------------------- on the association of the request
 

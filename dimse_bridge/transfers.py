@@ -1,5 +1,5 @@
-"""Transfers to DIMSE peers (PS3.4 B, as its user): one process of the bridge takes them from the archive's queue by
-leases, sends, and tells what became of each instance. It keeps nothing: when it dies, the lease runs out."""
+"""Transfers to DIMSE peers (PS3.4 B, F and J, as their user): each process of the bridge takes them from the archive's
+queue by leases, does what is due, and tells what became of it. It keeps nothing: when it dies, the lease runs out."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from app.dicom.status import Progress, is_warning
+from app.dicom.performed_step import ended_by
+from app.dicom.status import STATUSES, Outcome, Progress, is_warning
 from app.errors import ArchiveUnreachable, FileroomError, NotFound
 from dimse_bridge.archive_client.archive import Archive
 from dimse_bridge.archive_client.connection import Times
 from dimse_bridge.association.endings import AssociationEnded, Rejected, Unreachable
 from dimse_bridge.reception import Reception
+from dimse_bridge.remote.called import Called
 from dimse_bridge.services.selection import Wanted
 from dimse_bridge.services.storage_contexts import allowed_by, propose
 from dimse_bridge.services.suboperations import NO_CONTEXT, Sender, Tally, plan, run
 from dimse_bridge.services.supply import Supply
 from dimse_bridge.settings import Settings
+from dimse_bridge.user import mpps
+from dimse_bridge.user.commit import commit
 from dimse_bridge.user.echo import echo
 from dimse_bridge.user.remote import Remote
 
@@ -33,6 +37,8 @@ _MOST_BREAKS = 3
 """Instances on which the association was lost again and again, after which the rest waits for another try."""
 _WAITING, _ARRIVED, _REFUSED = 0, 1, 2
 _PROCESSING_FAILURE = 0x0110
+_DUPLICATE = STATUSES[Outcome.DUPLICATE_INSTANCE].dimse
+_ENDED = STATUSES[Outcome.STEP_ENDED].dimse
 
 
 class Transfers:
@@ -107,7 +113,7 @@ class Transfers:
             peer = await self._reception.called(lease["peer"], patience=True)
             if peer is None or not peer.host:
                 return "failed", "the peer is not registered with an address"
-            if lease["echo"]:
+            if lease["echo"] and "commitment" not in lease:
                 await echo(peer)
         except ArchiveUnreachable as error:
             return "more", error.detail
@@ -115,12 +121,28 @@ class Transfers:
             return "unreachable", f"no echo: {error}"
         archive = Archive(f"{self._beside}/transfers/leases/{lease['lease']}", self._settings.archive_token)
         try:
+            if "commitment" in lease:
+                return await self._commit(peer, lease["commitment"])
+            if "step" in lease:
+                return await _tell(peer, lease["step"])
             return await self._send_all(peer, archive, lease, ledger)
+        except (Rejected, Unreachable) as error:
+            return "unreachable", str(error)
+        except (AssociationEnded, FileroomError) as error:
+            return "again", str(error) or "the association was released"
         except Exception:  # a transfer that we cannot do must end no other
             log.exception("transfer %d failed by a fault of ours", lease["transfer"])
             return "again", "a fault of the bridge: see its log"
         finally:
             archive.close()
+
+    async def _commit(self, peer: Called, wanted: dict[str, Any]) -> tuple[str, str]:
+        """Asks for storage commitment. A report that comes meanwhile ends the lease; others come to any process of any
+        bridge, which hands them over as this one does."""
+        references = [(one[0], one[1]) for one in wanted["references"]]
+        take = self._reception.reports.take
+        await commit(peer, wanted["transaction"], references, take, peer.behaviour.commitment_seconds)
+        return "asked", ""
 
     async def _send_all(
         self, peer: Remote, archive: Archive, lease: dict[str, Any], ledger: _Ledger
@@ -153,6 +175,22 @@ class Transfers:
 
     async def _goes_on(self) -> bool:
         return not self._is_ending
+
+
+async def _tell(peer: Called, step: dict[str, Any]) -> tuple[str, str]:
+    """Tells a message about a performed procedure step; outcome and reason. What an earlier try may have brought counts
+    as told: the answer to it may have been lost."""
+    is_new, attributes = step["operation"] == "create", step["attributes"]
+    operation = mpps.create if is_new else mpps.update
+    answer = await operation(peer, step["uid"], attributes, peer.peer.character_set)
+    status = answer.status or 0
+    if status == Progress.DONE or is_warning(status):
+        return "ended", ""
+    if is_new and status == _DUPLICATE:
+        return "ended", "the peer has it already"
+    if not is_new and status == _ENDED and step["tries"] > 1 and ended_by(attributes):
+        return "ended", "the step had ended already"
+    return "again", f"the peer answered {status:04X}H"
 
 
 class _Ledger:

@@ -40,7 +40,7 @@ archive has acknowledged the instance, and A700 when the archive cannot store no
 | Asynchronous operations | none: a window is answered with 1 and 1 |
 | User identity | none: passed over; rejected when a positive response is asked for |
 | Roles | SCP of all classes of 3.2; of storage classes also SCU within C-GET, and towards destinations of C-MOVE |
-| Role selection | when we call a peer to report on storage commitment: as SCP |
+| Role selection | as SCP when we call a peer to report on storage commitment; a peer that reports to us may be SCP |
 | TLS | the BCP 195 profile (PS3.15 B.9), with client certificates; a setting |
 
 Rejected are (PS3.8 9.3.4):
@@ -65,8 +65,9 @@ presets, each member of which can be set apart.
 
 ### 3.4 As user
 
-The bridge is SCU of Verification, of Query/Retrieve in Study Root (FIND, MOVE, GET), and of storage classes within
-C-MOVE. `fileroom dimse` is so too, and of Storage. Over HTTP remote peers are resources (ours); any bridge answers:
+The bridge is SCU of Verification, of Query/Retrieve in Study Root (FIND, MOVE, GET), of storage classes within C-MOVE
+and for transfers, of Storage Commitment after them (2.9), and of Modality Performed Procedure Step for routes (2.8).
+`fileroom dimse` is so too, without the last. Over HTTP remote peers are resources (ours); any bridge answers:
 
 {remote}
 

@@ -26,6 +26,10 @@ instance that the completed ones reference is there (a setting). DISCONTINUED fo
 the step references: those that are there, and those that are stored later, with success. Undoing the deletion, which
 `GET /deletions` lists as `mpps` and the step's UID, shows them all and lets more come.
 
+As SCU, and as user of PS3.18 15: routes of the event `mpps-message` tell each N-CREATE and N-SET that is taken to a
+peer or a server, with all attributes, one after the other for each step, until it succeeds or its tries are over; what
+follows one that failed waits for it. 0001, 0107 and 0116 are successes, and so is 0111 for an N-CREATE.
+
 ### 2.9 Storage commitment
 
 PS3.18 13, and by the bridge the Push Model. An instance is committed when the bytes of every copy of it were read again
@@ -37,6 +41,13 @@ growing pauses, also after a restart. Neither Retrieve AE Title nor a media file
 away), 0110. Nothing deletes committed instances but people, and a wrong worklist entry. Failure Reasons:
 
 {reasons}
+
+As SCU, and as user of PS3.18 13: after a transfer that wants it. The association of the N-ACTION is released after
+`commitment_seconds` of the peer's behaviour, at once for `dxserver`; a report may come on it, or on another one, with
+or without role selection. N-EVENT-REPORT is answered 0000, 0112 (nobody asked), 0115 or 0110. Instances that a report
+names as failed or does not name, and all of them when no report came within
+`FILEROOM_TRANSFER_COMMITMENT_SECONDS`, are sent again and asked for again under a new Transaction UID, as often as the
+transfer has tries; then it has failed.
 
 """
 

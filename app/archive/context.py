@@ -30,6 +30,8 @@ class TransferRules:
     lease_seconds: float = 20.0
     each: int = 2
     keep_days: float = 30.0
+    commitment_seconds: float = 3600.0
+    """For how long a report of storage commitment that we asked for is awaited."""
 
 
 @dataclass(frozen=True, slots=True)

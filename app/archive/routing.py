@@ -26,7 +26,9 @@ from app.errors import BadRequest, NotFound
 
 log = logging.getLogger("fileroom.jobs")
 
-EVENTS = ("instance", "series", "study", "mpps")
+MESSAGES = "mpps-message"
+"""A message about a performed procedure step came: it is told on as it is (`app.archive.step_routing`)."""
+EVENTS = ("instance", "series", "study", "mpps", MESSAGES)
 _QUIET = frozenset({"series", "study"})
 _KINDS = {
     "stored": "instance",
@@ -35,8 +37,14 @@ _KINDS = {
     "study-quiet": "study",
     "step-completed": "mpps",
 }
-_LEVELS: dict[str, Level] = {"instance": "IMAGE", "series": "SERIES", "study": "STUDY", "mpps": "STUDY"}
-_MEMBERS = frozenset({"event", "seconds", "where", "source", "peer", "server", "echo", "tries", "enabled"})
+_LEVELS: dict[str, Level] = {
+    "instance": "IMAGE",
+    "series": "SERIES",
+    "study": "STUDY",
+    "mpps": "STUDY",
+    MESSAGES: "STUDY",
+}
+_MEMBERS = frozenset({"event", "seconds", "where", "source", "peer", "server", "echo", "commit", "tries", "enabled"})
 _PAGE = 500
 _LISTED = 50
 _LONGEST_QUIET = 7 * 86400
@@ -57,6 +65,7 @@ class Route:
     where: tuple[tuple[str, str], ...] = ()
     sources: tuple[str, ...] = ()
     echo: bool = True
+    commit: bool = False
     tries: int = 0
     enabled: bool = True
 
@@ -70,11 +79,17 @@ class Route:
             raise BadRequest(f"`event` is one of {', '.join(EVENTS)}")
         if not isinstance(where, dict) or not all(isinstance(one, str) for one in where.values()):
             raise BadRequest("`where` is an object of attributes and the text that each must match")
-        if not isinstance(sources, list) or (sources and event != "instance"):
-            raise BadRequest("`source` is a list of AE titles, for the event `instance`")
-        echo, enabled = value.get("echo", True), value.get("enabled", True)
-        if not isinstance(echo, bool) or not isinstance(enabled, bool):
-            raise BadRequest("`echo` and `enabled` are true or false")
+        if not isinstance(sources, list) or (sources and event not in ("instance", MESSAGES)):
+            raise BadRequest(f"`source` is a list of AE titles, for the events `instance` and `{MESSAGES}`")
+        echo, commit, enabled = (
+            value.get("echo", event != MESSAGES),
+            value.get("commit", False),
+            value.get("enabled", True),
+        )
+        if not all(isinstance(one, bool) for one in (echo, commit, enabled)):
+            raise BadRequest("`echo`, `commit` and `enabled` are true or false")
+        if event == MESSAGES and (where or commit):
+            raise BadRequest(f"`where` and `commit` are not for the event `{MESSAGES}`")
         seconds = _whole(value, "seconds", quiet_seconds, _LONGEST_QUIET) if event in _QUIET else 0
         route = cls(
             plain_name(name),
@@ -84,6 +99,7 @@ class Route:
             tuple(where.items()),
             tuple(map(ae_title, sources)),
             echo,
+            commit,
             _whole(value, "tries", 0, 1000),
             enabled,
         )
@@ -95,12 +111,13 @@ class Route:
         told: dict[str, Any] = {"event": self.event, **self.target.to_json(), "where": dict(self.where)}
         told |= {"source": list(self.sources)} if self.sources else {}
         told |= {"seconds": self.seconds} if self.event in _QUIET else {}
+        told |= {"commit": True} if self.commit else {}
         return told | {"echo": self.echo, "tries": self.tries, "enabled": self.enabled}
 
     def job(self, context: Context, study: str, series: str = "", sops: Sequence[str] = ()) -> NewJob:
         """The job that a match makes."""
         tries = self.tries or context.transfers.tries
-        payload = {"echo": self.echo}
+        payload = {"echo": self.echo, "commit": self.commit}
         return NewJob(
             self.target.queue, self.target.name, f"route {self.name}", tries, payload, study, series, tuple(sops)
         )

@@ -4,24 +4,33 @@ by a lease; they tell what became of each instance, and how it ended (`OUTCOMES`
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from app.archive import destinations, peers
 from app.archive.audit import AuditEvent
 from app.archive.context import Context
-from app.catalog import queue
+from app.catalog import asked_commitments, queue, step_messages
 from app.catalog.notices import QUEUE, Notices
-from app.catalog.queue import DIMSE, INSTANCE_STATES, REFUSED, STATES, STOW, Due, Job, JobInstance, NewJob, Told
+from app.catalog.queue import ASKED, DIMSE, REFUSED, SENDING, STATES, STOW, Due, Job, JobInstance, NewJob, Told
+from app.catalog.step_messages import Message
+from app.dicom.commitment import Result
 from app.dicom.uid import is_uid
 from app.errors import BadRequest, NotFound
 
-OUTCOMES = ("ended", "more", "again", "unreachable", "failed")
+log = logging.getLogger("fileroom.transfers")
+
+OUTCOMES = ("ended", "more", "again", "unreachable", "failed", "asked")
 PORTION = 1000
 """Instances of one lease; the rest of a longer transfer is another's."""
 GONE = "the archive has it no more"
+NO_REPORT = "no report of storage commitment came in time"
+_NOT_NAMED = "the report of storage commitment does not name it"
 _LOOK_SECONDS = 2.0
 """Between two looks while there are jobs that nobody can have yet."""
 _IDLE_SECONDS = 30.0
@@ -29,7 +38,7 @@ _IDLE_SECONDS = 30.0
 _MOST_LISTED = 10_000
 _LARGEST = (1 << 63) - 1
 _LONGEST_TEXT = 500
-_MEMBERS = frozenset({"peer", "server", "study", "series", "instances", "echo", "tries", "order"})
+_MEMBERS = frozenset({"peer", "server", "study", "series", "instances", "echo", "commit", "tries", "order"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +80,7 @@ class Request:
     series: str = ""
     sops: tuple[str, ...] = ()
     echo: bool = False
+    commit: bool = False
     tries: int = 0
     order: str = ""
 
@@ -87,28 +97,43 @@ class Request:
             raise BadRequest(f"`instances` is a list of at most {_MOST_LISTED} SOP Instance UIDs")
         if not all(isinstance(uid, str) and is_uid(uid) for uid in (*uids, *sops)):
             raise BadRequest("`study` is needed; it, `series` and each of `instances` are UIDs")
-        tries, echo, order = value.get("tries", 0), value.get("echo", False), value.get("order", "")
+        tries, order = value.get("tries", 0), value.get("order", "")
+        echo, commit = value.get("echo", False), value.get("commit", False)
         if isinstance(tries, bool) or not isinstance(tries, int) or not 0 <= tries <= 1000:
             raise BadRequest("`tries` is a whole number from 1 to 1000")
-        if not isinstance(echo, bool) or not isinstance(order, str) or len(order) > 128 or "\0" in order:
-            raise BadRequest("`echo` is true or false, and `order` a text of at most 128 characters")
+        if not isinstance(echo, bool) or not isinstance(commit, bool):
+            raise BadRequest("`echo` and `commit` are true or false")
+        if not isinstance(order, str) or len(order) > 128 or "\0" in order:
+            raise BadRequest("`order` is a text of at most 128 characters")
         series = uids[1] if len(uids) > 1 else ""
-        return cls(Target.from_json(value), str(uids[0]), str(series), tuple(sops), echo, tries, order)
+        return cls(Target.from_json(value), str(uids[0]), str(series), tuple(sops), echo, commit, tries, order)
 
     def job(self, context: Context, origin: str) -> NewJob:
         """The job to add."""
         target, tries = self.target, self.tries or context.transfers.tries
-        payload = {"echo": self.echo}
+        payload = {"echo": self.echo, "commit": self.commit}
         place = (self.study, self.series, self.sops, self.order)
         return NewJob(target.queue, target.name, origin, tries, payload, *place)
 
 
+class Asking(NamedTuple):
+    """A request for storage commitment under the Transaction UID `uid`: still to be made, or `is_asked`, so that its
+    result may be there by now; `is_late` when it is waited for no more."""
+
+    uid: str
+    references: Sequence[tuple[str, str]]
+    is_asked: bool = False
+    is_late: bool = False
+
+
 class Lease(NamedTuple):
-    """A job in the hands of a worker."""
+    """A job in the hands of a worker: to send what is `due`, to ask for storage commitment, or to tell a message."""
 
     token: str
     job: Job
-    due: Sequence[Due]
+    due: Sequence[Due] = ()
+    asking: Asking | None = None
+    message: Message | None = None
 
 
 async def create(context: Context, principal: str, request: Request) -> Job:
@@ -168,15 +193,48 @@ async def retry(context: Context, principal: str, number: int) -> Job:
 async def claim(context: Context, name: str) -> Lease | None:
     """A transfer of the queue `name` that is due. Instances that were deleted meanwhile count as refused."""
     rules, catalog = context.transfers, context.catalog
-    token = secrets.token_urlsafe(24)
-    job = await queue.claim(catalog, name, token, rules.lease_seconds, rules.each)
-    if job is None:
-        return None
+    while True:
+        token = secrets.token_urlsafe(24)
+        job = await queue.claim(catalog, name, token, rules.lease_seconds, rules.each)
+        if job is None:
+            return None
+        if job.step_uid:
+            return Lease(token, job, message=await step_messages.message(catalog, job.id))
+        if job.phase == SENDING:
+            return await _sending(context, token, job)
+        asking = await _asking(context, token, job)
+        if asking is not None:
+            return Lease(token, job, asking=asking)
+
+
+async def _sending(context: Context, token: str, job: Job) -> Lease:
+    rules, catalog = context.transfers, context.catalog
     due = await queue.due(catalog, job.id, PORTION)
     gone: list[Told] = [(one.at, REFUSED, 0, GONE) for one in due if not one.sop_class]
     if gone:
         await queue.report(catalog, token, rules.lease_seconds, gone)
     return Lease(token, job, [one for one in due if one.sop_class])
+
+
+async def _asking(context: Context, token: str, job: Job) -> Asking | None:
+    """What a worker has to do about storage commitment; None when that is settled: no report came, or the archive has
+    nothing any more of what was sent. A new request has a new UID: nobody knows how far the last one came."""
+    catalog, rules = context.catalog, context.transfers
+    if job.phase == ASKED:
+        waited = job.updated_at - (job.asked_at or job.updated_at)
+        if job.queue == STOW:
+            is_late = waited >= timedelta(seconds=rules.commitment_seconds)
+            return Asking(job.transaction_uid, (), is_asked=True, is_late=is_late)
+        await uncommitted(context, job.transaction_uid)
+        return None
+    uid = f"2.25.{uuid.uuid4().int}"
+    found = await asked_commitments.to_commit(catalog, job.id)
+    await asked_commitments.ask(catalog, token, uid, found[-1].at if found else 0)
+    references = [(one.sop_class, one.sop) for one in found if one.sop_class]
+    if references:
+        return Asking(uid, references)
+    await committed(context, uid, Result(uid, (), {}), GONE)
+    return None
 
 
 async def await_claim(context: Context, notices: Notices, name: str, seconds: float) -> Lease | None:
@@ -204,10 +262,27 @@ async def report(context: Context, lease: str, told: Sequence[Told] = ()) -> Non
 async def end(context: Context, lease: str, outcome: str, reason: str = "") -> str:
     """Ends a lease with one of `OUTCOMES`; the state of its transfer then. Raises `NotFound` as `report` does."""
     rules = context.transfers
-    state = await queue.end(context.catalog, lease, outcome, reason, rules.pause_seconds, rules.days)
+    times = (rules.pause_seconds, rules.days, rules.commitment_seconds)
+    state = await queue.end(context.catalog, lease, outcome, reason, *times)
     if state is None:
         raise NotFound("no such lease")
     return STATES[state]
+
+
+async def committed(context: Context, uid: str, result: Result, reason: str = _NOT_NAMED) -> str:
+    """Takes the result of a request for storage commitment; the state of its transfer then. What is not committed is
+    sent again, as long as there are tries. Raises `NotFound` when nobody asked under this UID."""
+    told = (result.committed, result.failures, reason)
+    state = await asked_commitments.settle(context.catalog, uid, *told, context.transfers.pause_seconds)
+    if state is None:
+        raise NotFound("no such storage commitment request")
+    log.info("a request for storage commitment is settled", extra={"fields": {"count": len(result.committed)}})
+    return STATES[state]
+
+
+async def uncommitted(context: Context, uid: str) -> str:
+    """As `committed`, for a request whose result does not come."""
+    return await committed(context, uid, Result(uid, (), {}), NO_REPORT)
 
 
 async def check_lease(context: Context, lease: str, study: str, series: str, sop: str) -> None:
@@ -227,7 +302,7 @@ def _told(value: object) -> Told:
     if isinstance(value, list) and len(value) == 4:
         at, state, status, reason = value
         numbers = all(isinstance(one, int) and 0 <= one < 1 << 31 for one in (at, state, status))
-        if numbers and state < len(INSTANCE_STATES) and isinstance(reason, str):
+        if numbers and state <= REFUSED and isinstance(reason, str):
             return at, state, status, plain(reason)
     raise BadRequest("each of `instances` is [number, state, status, reason]")
 

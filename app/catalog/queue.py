@@ -13,9 +13,13 @@ from app.catalog.engine import Catalog
 
 STOW, DIMSE, PREFETCH = "stow", "dimse", "prefetch"
 """The queues: what the job process sends itself, what bridges send, and what is brought here."""
-STATES = ("waiting", "active", "succeeded", "failed", "cancelled")
-INSTANCE_STATES = ("waiting", "arrived", "refused")
+STATES = ("waiting", "active", "succeeded", "failed", "cancelled", "committing")
+COMMITTING = STATES.index("committing")
+"""How a job that waits or is active is told of when everything was sent and commitment is asked for."""
+INSTANCE_STATES = ("waiting", "arrived", "refused", "committed")
 WAITING, ARRIVED, REFUSED = 0, 1, 2
+SENDING, TO_ASK, ASKED = 0, 1, 2
+"""Phases of a job."""
 
 
 class Executor(Protocol):
@@ -26,7 +30,7 @@ class Executor(Protocol):
 
 
 class Job(NamedTuple):
-    """One job; `state` indexes `STATES`."""
+    """One job; `state` indexes `STATES`. `step_uid` is that of the performed procedure step whose message it tells."""
 
     id: int
     queue: str
@@ -44,6 +48,16 @@ class Job(NamedTuple):
     failed: int
     created_at: datetime
     updated_at: datetime
+    phase: int
+    transaction_uid: str
+    asked_at: datetime | None
+    committed: int
+    step_uid: str
+
+    @property
+    def shown_state(self) -> int:
+        """The state as people are told of it."""
+        return COMMITTING if self.phase and self.state < STATES.index("succeeded") else self.state
 
 
 class JobInstance(NamedTuple):
@@ -106,7 +120,8 @@ SELECT id FROM made, LATERAL (SELECT pg_notify('fileroom_queue', $1)) AS told
 _ONE = "SELECT * FROM job WHERE id = $1"
 _LIST = """
 SELECT * FROM job
- WHERE id < $1 AND ($2::smallint IS NULL OR state = $2) AND ($3 = '' OR destination = $3)
+ WHERE id < $1 AND ($2::smallint IS NULL OR $2 = CASE WHEN phase > 0 AND state < 2 THEN 5 ELSE state END)
+   AND ($3 = '' OR destination = $3)
  ORDER BY id DESC LIMIT $4
 """
 _INSTANCES = """
@@ -114,12 +129,20 @@ SELECT at, study_uid, series_uid, sop_uid, state, status, reason FROM job_instan
  WHERE job_id = $1 AND at > $2 ORDER BY at LIMIT $3
 """
 _CANCEL = """
-UPDATE job SET state = 4, lease = '', leased_until = NULL, reason = $2, updated_at = now()
- WHERE id = $1 AND state < 2 RETURNING id
+WITH ended AS (
+    UPDATE job SET state = 4, lease = '', leased_until = NULL, reason = $2, updated_at = now()
+     WHERE id = $1 AND state < 2 RETURNING id, order_key, step_uid
+), behind AS (
+    UPDATE job SET state = 4, reason = 'the message before it was cancelled', updated_at = now() FROM ended
+     WHERE ended.step_uid <> '' AND job.order_key = ended.order_key AND job.order_key <> '' AND job.id > ended.id
+       AND job.state = 0
+)
+SELECT id FROM ended
 """
 _RETRY = """
 WITH again AS (
-    UPDATE job SET state = 0, tries = 0, due_at = now(), failed = 0, retried_at = now(), updated_at = now()
+    UPDATE job SET state = 0, phase = CASE WHEN failed > 0 THEN 0 ELSE least(phase, 1) END, tries = 0,
+                   due_at = now(), failed = 0, retried_at = now(), updated_at = now()
      WHERE id = $1 AND state IN (0, 3, 4) RETURNING id, queue, destination
 ), instances AS (
     UPDATE job_instance i SET state = 0 FROM again WHERE i.job_id = again.id AND i.state = 2
@@ -144,7 +167,7 @@ SELECT w.at, w.study_uid, w.series_uid, w.sop_uid, coalesce(c.sop_class, ''), co
  WHERE w.job_id = $1 AND w.state = 0 ORDER BY w.at LIMIT $2
 """
 _REPORT = "SELECT report_job($1, $2, $3::jsonb)"
-_END = "SELECT end_job($1, $2, $3, $4, $5)"
+_END = "SELECT end_job($1, $2, $3, $4, $5, $6)"
 _FORGET = """
 WITH old AS (
     SELECT id FROM job
@@ -219,9 +242,11 @@ async def report(catalog: Catalog, lease: str, seconds: float, told: Sequence[To
     return bool(await catalog.fetchval(_REPORT, lease, seconds, orjson.dumps(told).decode()))
 
 
-async def end(catalog: Catalog, lease: str, outcome: str, reason: str, pause: float, days: float) -> int | None:
+async def end(
+    catalog: Catalog, lease: str, outcome: str, reason: str, pause: float, days: float, patience: float
+) -> int | None:
     """Ends a lease, see `end_job`; the new state of its job, None when the lease is gone."""
-    state: int | None = await catalog.fetchval(_END, lease, outcome, reason, pause, days)
+    state: int | None = await catalog.fetchval(_END, lease, outcome, reason, pause, days, patience)
     return state
 
 

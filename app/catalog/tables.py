@@ -475,8 +475,9 @@ class Job(SQLModel, table=True):
         Index("job_waiting", "queue", "destination", "due_at", "id", postgresql_where=text("state = 0")),
         Index("job_active", "queue", "destination", postgresql_where=text("state = 1")),
         Index("job_lease", "lease", postgresql_where=text("state = 1")),
-        Index("job_order", "order_key", "id", postgresql_where=text("order_key <> '' AND state < 2")),
+        Index("job_order", "order_key", "id", postgresql_where=text("order_key <> '' AND state <> 2")),
         Index("job_ended", "updated_at", postgresql_where=text("state > 1")),
+        Index("job_step", "step_uid", "id", postgresql_where=text("step_uid <> ''")),
     )
 
     id: int | None = _id()
@@ -502,6 +503,41 @@ class Job(SQLModel, table=True):
     retried_at: datetime | None = _when(
         "retried_at", "when somebody had it done again: the days for an unreachable destination begin then"
     )
+    phase: int = _small("phase", comment="0 sends, 1 storage commitment is to be asked for, 2 its report is awaited")
+    transaction_uid: str = _text("transaction_uid", "of the last request for storage commitment")
+    asked_at: datetime | None = _maybe("asked_at", DateTime(timezone=True))
+    committed: int = _number("committed")
+    step_uid: str = _text(
+        "step_uid", "of the performed procedure step whose message this job tells; its instances are none"
+    )
+
+
+class JobMessage(SQLModel, table=True):
+    """A message about a performed procedure step, for the job that tells it."""
+
+    __tablename__ = "job_message"
+
+    job_id: int = Field(
+        sa_column=Column(
+            "job_id", BigInteger, ForeignKey("job.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+        )
+    )
+    operation: str = _column("operation", _BYTES, comment="`create` or `update` (N-CREATE, N-SET)")
+    body: bytes = _column("body", LargeBinary())
+
+
+class AskedCommitment(SQLModel, table=True):
+    """A request for storage commitment of ours; see app.catalog.queue."""
+
+    __tablename__ = "asked_commitment"
+    __table_args__ = (Index("asked_commitment_job", "job_id"),)
+
+    uid: str = Field(sa_column=Column("uid", _BYTES, primary_key=True))
+    job_id: int = Field(
+        sa_column=Column("job_id", BigInteger, ForeignKey("job.id", ondelete="CASCADE"), nullable=False)
+    )
+    last_at: int = _column("last_at", Integer(), comment="the request names instances of the job up to this one")
+    asked_at: datetime = _moment("asked_at")
 
 
 class JobInstance(SQLModel, table=True):
@@ -517,7 +553,7 @@ class JobInstance(SQLModel, table=True):
     series_uid: str = _uid("series_uid")
     sop_uid: str = _uid("sop_uid")
     state: int = _small(
-        "state", comment="0 not there yet, 1 the receipt of the destination names it, 2 refused for good"
+        "state", comment="0 not there yet, 1 the receipt of the destination names it, 2 refused for good, 3 committed"
     )
     status: int = _number("status")
     reason: str = _column("reason", Text(), "''")

@@ -1,4 +1,4 @@
-"""`fileroom dimse`: asks other AEs as their user: echo, find, get, move, store. No archive is needed for it."""
+"""`fileroom dimse`: asks other AEs as their user: echo, find, get, move, store, commit. No archive is needed for it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from pydicom.datadict import keyword_for_tag
 from tqdm import tqdm
 
+from app.commands import dimse_commit
 from app.commands.configuration import read
 from app.dicom.peer import PRESETS, ae_title
 from app.errors import BadRequest, CannotStart
@@ -38,6 +39,7 @@ _SERVICES = {
     "get": "retrieve instances into a folder over the same association",
     "move": "have instances sent to an AE that the peer knows",
     "store": "send files and folders",
+    "commit": "ask whether files and folders that were sent are kept",
 }
 
 
@@ -60,6 +62,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             service.add_argument("--to", required=True, type=_title, metavar="AET", help="who gets the instances")
         elif name == "store":
             service.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a file or a folder")
+        elif name == "commit":
+            dimse_commit.arguments(service)
 
 
 def _connection(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +111,8 @@ def _key(text: str) -> Key:
 
 def run(options: argparse.Namespace, settings: Settings) -> int:
     """Asks; 0 when everything was answered well."""
-    deed = {"echo": _echo, "find": _find, "get": _get, "move": _move, "store": _store}[options.service]
+    deeds = {"echo": _echo, "find": _find, "get": _get, "move": _move, "store": _store, "commit": _commit}
+    deed = deeds[options.service]
     try:
         return asyncio.run(deed(options, _remote(options)))
     except AssociationEnded as ended:
@@ -249,6 +254,10 @@ async def _store(options: argparse.Namespace, remote: Remote) -> int:
                 bar.write(f"{sent.path}: {sent.reason}", file=sys.stderr)
     print(f"{stored} of {len(paths)} files were stored.")
     return 0 if stored == len(paths) else 1
+
+
+async def _commit(options: argparse.Namespace, remote: Remote) -> int:
+    return await dimse_commit.run(options, remote, _files(options.paths))
 
 
 def _files(paths: list[Path]) -> Iterator[Path]:

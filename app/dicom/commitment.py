@@ -3,7 +3,7 @@ request lists instances, or has them below studies and series (web services only
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
@@ -46,6 +46,15 @@ class Reference:
     series: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What somebody else's result says: instances that are committed, and Failure Reasons (0008,1197) of others."""
+
+    transaction: str
+    committed: tuple[str, ...]
+    failures: Mapping[str, int]
+
+
 def read(content: object, limits: Limits = DEFAULT) -> list[Reference]:
     """The references of a Storage Commitment Request Module (PS3.18 J.1), each instance once. Raises `BadRequest`,
     `Unreadable` or `LimitExceeded`."""
@@ -63,6 +72,37 @@ def read(content: object, limits: Limits = DEFAULT) -> list[Reference]:
         if not is_uid(one.sop_class) or not is_uid(one.sop_instance):
             raise BadRequest("a reference has no SOP Class UID, or no SOP Instance UID")
     return list(dict.fromkeys(found))
+
+
+def read_result(content: object, limits: Limits = DEFAULT) -> Result:
+    """A result: the Storage Commitment Response Module (PS3.18 J.2), or what an N-EVENT-REPORT says (PS3.4 J.3.3): it
+    has a Transaction UID. What stands in both lists is not committed. Raises `Unreadable` or `LimitExceeded`."""
+    data_set = to_json(parse_object(content, replace(limits, elements=8 * MOST_REFERENCES)).data_set)
+    failures = {text_of(item, _INSTANCE): _reason(item) for item in items_of(data_set, _FAILED)}
+    listed = [text_of(item, _INSTANCE) for item in items_of(data_set, _REFERENCED)]
+    listed += [
+        text_of(item, _INSTANCE)
+        for study in items_of(data_set, _STUDIES)
+        for series in items_of(study, _SERIES)
+        for of_class in items_of(series, _BY_CLASS)
+        for item in items_of(of_class, _INSTANCES)
+    ]
+    return Result(
+        transaction_of(data_set), tuple(uid for uid in dict.fromkeys(listed) if uid not in failures), failures
+    )
+
+
+def _reason(item: DataSet) -> int:
+    values = item.get(_REASON, {}).get("Value")
+    reason = values[0] if values else None
+    return reason if isinstance(reason, int) and 0 < reason <= 0xFFFF else FailureReason.PROCESSING_FAILURE
+
+
+def request(references: Iterable[tuple[str, str]], uid: str = "") -> DataSet:
+    """The Storage Commitment Request Module (PS3.18 J.1) about (SOP class, SOP instance); with `uid` as N-ACTION has it
+    (PS3.4 Table J.3-1)."""
+    found = {_REFERENCED: _sequence([_item(Reference(*one)) for one in references])}
+    return with_transaction(found, uid) if uid else found
 
 
 def transaction_of(data_set: Mapping[str, Any]) -> str:

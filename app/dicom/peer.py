@@ -85,6 +85,9 @@ class Behaviour:
     performed_step_failure: int = 0
     """Status of each N-CREATE and N-SET that is refused for another reason than 0111, 0112 or 0120; 0: as PS3.4 F.7
     says: 0106 for a status that is not allowed, 0110 after the end of the step."""
+    commitment_seconds: int = 2
+    """For how long the association on which we asked for storage commitment waits for the report; 0: it is released at
+    once, and the report comes on another one."""
     attempts: int = 3
     """How often we send an instance to the peer while it answers that it cannot store now."""
     ignore_statuses: bool = False
@@ -112,6 +115,7 @@ _RANGES = MappingProxyType(
         "find_failure": (0xC000, 0xCFFF),
         "performed_step_failure": (0xC000, 0xCFFF),
         "attempts": (1, 100),
+        "commitment_seconds": (0, 3600),
     }
 )
 _UIDS = frozenset({"transfer_syntaxes", "sop_classes"})
@@ -125,7 +129,8 @@ _DIFFERENCES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "xpacs": {"retrieve_by_keys": True},
         # Medasys DxServer 7 conformance statement: A765 with an Error Comment; table 7 and 11, non-image classes;
         # the first proposed transfer syntax; FF01; hierarchical queries only; DxBroker: the constraints of worklist
-        # searches; MPPS: C000 for whatever has no status of its own.
+        # searches; MPPS: C000 for whatever has no status of its own; as SCU of storage commitment the association is
+        # closed at once.
         "dxserver": {
             "store_out_of_resources": 0xA765,
             "uncompressed_non_images": True,
@@ -133,6 +138,7 @@ _DIFFERENCES: Mapping[str, Mapping[str, Any]] = MappingProxyType(
             "worklist_time_without_date": "today",
             "worklist_times_over_days": "ignored",
             "performed_step_failure": 0xC000,
+            "commitment_seconds": 0,
         },
         # OnePacs Workstation 8 conformance statement: any address; the first explicit syntax, else the default; STORAGE
         # overwrites, warns of nothing and sends no A7xx, A9xx, Cxxx; FIND at study level, Cxxx for any failure, never

@@ -119,6 +119,11 @@ def read(content: object, limits: Limits = DEFAULT) -> DataSet:
     return data_set
 
 
+def ended_by(given: DataSet) -> bool:
+    """Whether an N-SET ends its step."""
+    return text_of(given, _STATUS) in _ENDS
+
+
 def encode(data_set: DataSet) -> bytes:
     """The DICOM JSON object as it is kept; Specific Character Set says UTF-8 when there is more than ASCII."""
     encoded = orjson.dumps(data_set)

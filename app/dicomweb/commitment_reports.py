@@ -1,5 +1,5 @@
 """Reports of storage commitment (ours): bridges take those that are due for DIMSE peers, by leases, and say what became
-of them."""
+of them; and they hand over those that peers give us."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import orjson
 from fastapi import Request, Response
 
 from app.archive import commitments as deed
+from app.archive import transfers
 from app.catalog.notices import Notices
+from app.dicom.commitment import read_result
 from app.dicom.uid import is_uid
 from app.dicomweb import routes
+from app.dicomweb.data_set_body import BODY, read_data_set
 from app.dicomweb.json_body import (
     EMPTY,
+    OURS,
     context_of,
     json_answer,
     number_of,
@@ -67,9 +71,22 @@ async def told(request: Request) -> Response:
     return Response(status_code=EMPTY)
 
 
+async def take(request: Request) -> Response:
+    """For bridges: the attributes of an N-EVENT-REPORT that answers a request of ours (PS3.4 Table J.3-2)."""
+    context = context_of(request)
+    result = read_result(await read_data_set(request, context.limits), context.limits)
+    if not result.transaction:
+        raise BadRequest("the report has no Transaction UID")
+    await transfers.committed(context, result.transaction, result)
+    return Response(status_code=EMPTY)
+
+
 _LEASES = "/commitment-reports/leases"
 _QUERY = with_query(wait=f"Seconds, at most {_MOST_WAIT}", transaction="Transaction UID of the report that is wanted")
 router.add_api_route(_LEASES, lease, methods=["POST"], openapi_extra=_QUERY, name="lease_commitment_report")
 router.add_api_route(
     _LEASES + "/{lease}", told, methods=["POST"], openapi_extra=with_body({"reason": ""}), name="told_commitment_report"
+)
+router.add_api_route(
+    "/commitment-reports", take, methods=["POST"], openapi_extra=OURS | BODY, name="take_commitment_report"
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import orjson
 from fastapi import Request, Response
 
 from app.archive import transfers as deed
@@ -36,7 +37,8 @@ _MOST = (1 << 62) - 1
 
 
 async def create(request: Request) -> Response:
-    """Queues a transfer of a study, a series of it or some instances, to a `peer` or a `server`."""
+    """Queues a transfer of a study, a series of it or some instances, to a `peer` or a `server`; with `commit` storage
+    commitment is asked for, and what is not committed is sent again."""
     asked = deed.Request.from_json(await read_json(request))
     job = await deed.create(context_of(request), principal_of(request), asked)
     return json_answer(_described(job), CREATED, location=f"/transfers/{job.id}")
@@ -82,7 +84,8 @@ async def retry(request: Request) -> Response:
 
 
 async def lease(request: Request) -> Response:
-    """For bridges: a transfer to a DIMSE peer that is due, or 204 when none came within `wait` seconds."""
+    """For bridges: a transfer to a DIMSE peer that is due, or 204 when none came within `wait` seconds. `instances` are
+    to be sent, or `commitment` is to be asked for, or a performed procedure `step` is to be told."""
     wait = number_of(request, "wait", 0, _MOST_WAIT)
     notices: Notices = request.app.state.notices
     claim = asyncio.ensure_future(deed.await_claim(context_of(request), notices, DIMSE, wait))
@@ -127,10 +130,10 @@ def _number(request: Request) -> int:
 
 
 def _described(job: Job) -> dict[str, Any]:
-    return {
+    told: dict[str, Any] = {
         "id": job.id,
         **_place(job),
-        "state": STATES[job.state],
+        "state": STATES[job.shown_state],
         "reason": job.reason,
         "instances": {"total": job.total, "arrived": job.done, "refused": job.failed},
         "tries": job.tries,
@@ -142,6 +145,12 @@ def _described(job: Job) -> dict[str, Any]:
         "created": job.created_at.isoformat(),
         "updated": job.updated_at.isoformat(),
     }
+    if job.payload.get("commit"):
+        asked = job.asked_at.isoformat() if job.asked_at else ""
+        told["commit"] = {"committed": job.committed, "transaction": job.transaction_uid, "asked": asked}
+    if job.step_uid:
+        told["performed_step"] = job.step_uid
+    return told
 
 
 def _place(job: Job) -> dict[str, Any]:
@@ -164,7 +173,7 @@ def _instance(one: JobInstance) -> dict[str, Any]:
 
 def _lease(found: Lease, context: Any) -> dict[str, Any]:
     job = found.job
-    return {
+    told: dict[str, Any] = {
         "lease": found.token,
         "seconds": context.transfers.lease_seconds,
         "transfer": job.id,
@@ -175,9 +184,19 @@ def _lease(found: Lease, context: Any) -> dict[str, Any]:
             [one.at, one.study, one.series, one.sop, one.sop_class, one.transfer_syntax] for one in found.due
         ],
     }
+    if found.asking is not None:
+        told["commitment"] = {"transaction": found.asking.uid, "references": found.asking.references}
+    if found.message is not None:
+        told["step"] = {
+            "uid": job.step_uid,
+            "operation": found.message.operation,
+            "attributes": orjson.Fragment(found.message.body),
+            "tries": job.tries,
+        }
+    return told
 
 
-_EXAMPLE = {"peer": "ORTHANC", "study": "1.2.3", "echo": True}
+_EXAMPLE = {"peer": "ORTHANC", "study": "1.2.3", "echo": True, "commit": True}
 _REPORT = {"instances": [[1, 1, 0, ""]], "outcome": "ended", "reason": ""}
 _LIST = with_query(
     state="Only transfers in this state: " + ", ".join(STATES),

@@ -26,11 +26,13 @@ _JSON = "application/dicom+json"
 _NOT_OF_WEB = frozenset({IMPLICIT_LE, EXPLICIT_BE})
 _TIMES = httpx.Timeout(60, connect=10)
 _OF_THE_INSTANCE = frozenset({400, 409, 413, 415, 422})
+_OF_THE_SERVER = frozenset({401, 403, 408, 429})
 _FAULT = 500
 _STORED, _FAILED = "00081199", "00081198"
 _INSTANCE, _FAILURE, _WARNING = "00081155", "00081197", "00081196"
 _PROCESSING_FAILURE = 0x0110
 _LONGEST_RECEIPT = 1 << 20
+_LONGEST_DATA_SET = 64 << 20
 
 
 class Unreachable(Exception):
@@ -67,6 +69,21 @@ class Server:
             raise Unreachable(f"it does not answer: {type(error).__name__}") from error
         if answer.status_code not in (200, 204):
             raise Unreachable(f"it answers a search with {answer.status_code}")
+
+    async def ask(self, method: str, path: str, data_set: bytes = b"") -> tuple[int, bytes]:
+        """Status and body of the answer to a request of another service, with one data set (PS3.18 F.2.1 has an array
+        around it). Raises `Unreachable`."""
+        address = f"{self._destination.url}{path}"
+        content = b"[" + data_set + b"]" if data_set else None
+        headers = {"content-type": _JSON} if data_set else {}
+        try:
+            async with self._client.stream(method, address, content=content, headers=headers) as answer:
+                status, body = answer.status_code, await _read(answer, _LONGEST_DATA_SET)
+        except httpx.HTTPError as error:
+            raise Unreachable(f"no answer: {type(error).__name__}") from error
+        if status in _OF_THE_SERVER or status > _FAULT:
+            raise Unreachable(f"the server answered {status}")
+        return status, body
 
     async def send(self, due: Due) -> Told:
         """Sends one instance, and says what became of it; raises `Unreachable`, or `Unavailable` when it is the archive
@@ -109,11 +126,11 @@ class Server:
             return _judge(due, answer.status_code, await _read(answer))
 
 
-async def _read(answer: httpx.Response) -> bytes:
+async def _read(answer: httpx.Response, longest: int = _LONGEST_RECEIPT) -> bytes:
     received = bytearray()
     async for piece in answer.aiter_bytes():
         received += piece
-        if len(received) > _LONGEST_RECEIPT:
+        if len(received) > longest:
             return b""
     return bytes(received)
 

@@ -1,5 +1,5 @@
-"""Transfers to other DICOMweb servers: takes them from the queue, sends, and tells how it went. Whatever kills this
-process, its leases run out and another one goes on with what has not arrived."""
+"""Transfers to other DICOMweb servers: takes them from the queue, does what is due, and tells how it went. Whatever
+kills this process, its leases run out and another one goes on with what has not arrived."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from app.archive.transfers import Lease
 from app.catalog.notices import Notices
 from app.catalog.queue import STOW, WAITING, Told
 from app.errors import DatabaseDown, FileroomError, NotFound, Unavailable
+from app.jobs import requests
 from app.jobs.stow import Server, Unreachable
 
 log = logging.getLogger("fileroom.jobs")
@@ -89,8 +90,12 @@ async def _send(context: Context, lease: Lease, ledger: _Ledger) -> tuple[str, s
     except NotFound:
         return "failed", "the destination is not registered any more"
     try:
+        if lease.asking is not None:
+            return await requests.commit(context, server, lease.asking)
         if lease.job.payload.get("echo"):
             await server.echo()
+        if lease.message is not None:
+            return await requests.tell(server, lease.job.step_uid, lease.message, lease.job.tries)
         return await _send_all(server, lease, ledger)
     except Unreachable as error:
         return "unreachable", str(error)

@@ -61,6 +61,7 @@ RULES = (
     _rule("GET PUT DELETE", r"/(?:destinations|routes|prefetch-rules|webhooks)(?:/[^/]+)?", "admin"),
     _rule("POST", r"/webhooks/[^/]+/(?:ping|resume)", "admin"),
     _rule("GET", r"/changes", "read"),
+    _rule("POST", r"/commitment-reports", "admin", stores=True, bridge=True),
     _rule("POST", r"/commitment-reports/leases(?:/[^/]+)?", "admin", bridge=True),
     _rule("POST", r"/transfers/leases(?:/[^/]+)?", "admin", bridge=True),
     _rule("GET", r"/transfers/leases/.+", "admin", bridge=True),

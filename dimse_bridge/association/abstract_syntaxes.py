@@ -64,7 +64,9 @@ _NORMALIZED = frozenset(
 
 def has_operation(context: Context, command_field: int) -> bool:
     """Whether the request is an operation of the context's SOP class of which we are the SCP (PS3.4 A.3, B.2, C.4,
-    K.4)."""
+    K.4), or a notification to us as its SCU (J.3.3); some report without having negotiated roles."""
+    if command_field == commands.N_EVENT_REPORT_RQ:
+        return context.abstract_syntax == STORAGE_COMMITMENT
     if (command_field, context.abstract_syntax) in _NORMALIZED:
         return context.scp
     return context.scp and RIGHTS.get(context.abstract_syntax, "store") in _OPERATIONS.get(command_field, ())

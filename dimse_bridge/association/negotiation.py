@@ -15,7 +15,7 @@ from app.dicom.peer import Peer
 from app.dicom.storage_classes import is_storage
 from app.dicom.transfer_syntaxes import DEFLATED_LE, EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, TRANSFER_SYNTAXES
 from app.dicom.uid import is_uid
-from dimse_bridge.association.abstract_syntaxes import RIGHTS, is_non_image
+from dimse_bridge.association.abstract_syntaxes import RIGHTS, STORAGE_COMMITMENT, is_non_image
 from dimse_bridge.association.associate_pdus import (
     APPLICATION_CONTEXT,
     AssociateAccept,
@@ -184,7 +184,9 @@ def _judge(proposed: ProposedContext, asked: tuple[bool, bool] | None, peer: Pee
         return ABSTRACT_SYNTAX_NOT_SUPPORTED
     they_send, they_take = asked if asked is not None else (True, False)
     if right is not None:
-        scp, scu = they_send and right in peer.may, False
+        scp = they_send and right in peer.may
+        # Reports of storage commitment come from whom we may ask for it, with us as the SCU (PS3.4 J.3.3).
+        scu = uid == STORAGE_COMMITMENT and they_take and (right in peer.may or bool(peer.host))
     else:
         # Objects come by C-STORE of theirs, and go by the sub-operations of C-GET (PS3.4 C.4.3).
         scp, scu = they_send and "store" in peer.may, they_take and "get" in peer.may

@@ -1,11 +1,11 @@
 """Storage Commitment Push Model (PS3.4 J.3): N-ACTION as a request of PS3.18 13. The archive works on it and keeps the
-result; `dimse_bridge.reports` tells the peer."""
+result; `dimse_bridge.reports` tells the peer. N-EVENT-REPORTs, which answer requests of ours, are the archive's too."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
@@ -18,12 +18,11 @@ from dimse_bridge.association.association import Association
 from dimse_bridge.association.commands import response
 from dimse_bridge.association.messages import Message
 from dimse_bridge.conversion.data_sets import encoding_of
-from dimse_bridge.reports import INSTANCE, RESOURCE, Reports
+from dimse_bridge.reports import RESOURCE, Reports
+from dimse_bridge.user.commit import INSTANCE, REQUEST, answer_report
 
 log = logging.getLogger("fileroom.bridge.commitment")
 
-REQUEST: Final = 1
-"""Action Type ID (PS3.4 Table J.3-1)."""
 _SUCCESS = STATUSES[Outcome.STORED].dimse
 _IN_USE = STATUSES[Outcome.DUPLICATE_INSTANCE].reason
 _PROCESSING_FAILURE = STATUSES[Outcome.BUG].dimse
@@ -56,6 +55,18 @@ def service(reports: Reports) -> Callable[[Association, Message, Archive], Await
             return
         await association.send(message.context, response(command, _SUCCESS, action_type=command.action_type))
         reports.watch(association, message.context, archive, uid, told)
+
+    return serve
+
+
+def taking(reports: Reports) -> Callable[[Association, Message, Archive], Awaitable[None]]:
+    """The service that answers N-EVENT-REPORT-RQs."""
+
+    async def serve(association: Association, message: Message, archive: Archive) -> None:
+        if await answer_report(association, message, reports.take):
+            log.info("a peer reported on a commitment", extra={"fields": {"peer": association.calling}})
+        else:
+            log.warning("a report could not be taken", extra={"fields": {"peer": association.calling}})
 
     return serve
 

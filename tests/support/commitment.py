@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -51,3 +52,13 @@ def _pair(item: dict[str, Any]) -> Pair:
 
 def _uid(value: str) -> dict[str, Any]:
     return {"vr": "UI", "Value": [value]}
+
+
+def result(good: Iterable[Pair], bad: Mapping[Pair, int] = MappingProxyType({}), uid: str = "") -> dict[str, Any]:
+    """The Storage Commitment Response Module (PS3.18 J.2); with `uid` as N-EVENT-REPORT has it."""
+    found = request(good)
+    if bad:
+        items = [{"00081150": _uid(a), "00081155": _uid(b), "00081197": {"vr": "US", "Value": [reason]}}
+                 for (a, b), reason in bad.items()]  # fmt: skip
+        found["00081198"] = {"vr": "SQ", "Value": items}
+    return found | ({"00081195": _uid(uid)} if uid else {})

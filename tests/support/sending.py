@@ -72,7 +72,7 @@ class Source:
 
     async def ended(self, number: int) -> dict[str, Any]:
         """The transfer when it has ended."""
-        return await self.until(number, lambda body: body["state"] not in ("waiting", "active"))
+        return await self.until(number, lambda body: body["state"] not in ("waiting", "active", "committing"))
 
 
 @pytest_asyncio.fixture
