@@ -109,6 +109,12 @@ for v in ("wildcard", "daterange", "patientid"):
         print(
             f"| QIDO {v}, CPU at the grown archive against the small one ({note}) | {y / x:.3g}x | ≤ 1.5x | {'met' if y <= 1.5 * x else 'MISSED'} |"
         )
+queue = rows.get(("fileroom", "stow_waiting_transfers"))
+if queue:
+    x = queue["median"]
+    print(
+        f"| STOW CPU per instance with {queue['transfers']:,} waiting transfers against none | {x:.3g}x | ≤ 1.1x | {'met' if x <= 1.1 else 'MISSED'} |"
+    )
 idle = rows.get(("fileroom", "idle_pss"))
 if idle:
     print(

@@ -72,5 +72,6 @@ done
 fresh dcmqrscp 14211
 bench_dimse dcmqrscp 14212 --ingest "$work/C/tiny1k" --ingest "$work/C/ct100" dimse_ingest
 bench_dimse dcmqrscp 14212 --gen 300 --max-ingest 200 --ingest "$work/C/tiny1k" --nagle cstore_1assoc
+(cd "$root" && "$py" -m tests.bench.waiting 100000 "$out") || true
 "$py" "$here/ratios.py" "$out" > "$work/table.md"
 cat "$work/table.md"
