@@ -4,7 +4,7 @@ decoded. Pure: neither numpy nor a codec, so that the archive's own processes ma
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from app.dicom.transfer_syntaxes import EXPLICIT_LE, transfer_syntax
@@ -93,7 +93,10 @@ class Picture:
 
     def to_arguments(self) -> dict[str, Any]:
         """Its fields, for `Picture(**arguments)` in a caged child."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in _FIELDS}
+
+
+_FIELDS = tuple(one.name for one in fields(Picture))
 
 
 def from_json(members: Mapping[str, Any], syntax: str, pixel_tag: int = 0x7FE00010) -> Picture:
