@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from importlib import import_module
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("same", derandomize=True)
-settings.register_profile("other", print_blob=True)
+# How long an example takes is no result: the machine may be busy.
+_patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", _patient, derandomize=True)
+settings.register_profile("other", _patient, print_blob=True)
 # A change is judged by the same examples as the last one; `make test EXAMPLES=other` looks for new ones.
 settings.load_profile(os.environ.get("EXAMPLES", "same"))
 
