@@ -12,6 +12,7 @@ from app.archive.context import Context
 from app.archive.importing import Imported, import_files, sources
 from app.archive.store import Storekeeper
 from app.commands.workplace import complain, progress, work
+from app.dicom.status import STATUSES, Outcome
 from app.settings import Settings
 
 
@@ -38,8 +39,8 @@ async def _import(context: Context, paths: list[Path], quiet: bool) -> int:
         async for imported in import_files(keeper, files):
             bar.update(imported.source.length)
             counted[_kind(imported)] += 1
-            if imported.skipped and not quiet:
-                complain(bar, f"{imported.source.name}: {imported.skipped}")
+            if (told := _told(imported)) and not quiet:
+                complain(bar, f"{imported.source.name}: {told}")
     await keeper.drain()
     size = sum(file.length for file in files)
     print(
@@ -47,6 +48,14 @@ async def _import(context: Context, paths: list[Path], quiet: bool) -> int:
         f"({counted['warned']} with warnings), {counted['skipped']} left out, {counted['failed']} failed."
     )
     return 1 if counted["failed"] else 0
+
+
+def _told(imported: Imported) -> str:
+    """What the user should know of the file, if there is something."""
+    receipt = imported.receipt
+    if receipt is not None and receipt.outcome is Outcome.STORED_BROKEN_OFF:
+        return STATUSES[receipt.outcome].title.lower()
+    return imported.skipped
 
 
 def _kind(imported: Imported) -> str:
