@@ -16,6 +16,7 @@ from app.archive.context import Context
 from app.archive.delete import record
 from app.catalog import performed_steps as catalog
 from app.catalog.performed_steps import StepRow
+from app.catalog.worklist import Executor
 from app.dicom import performed_step as model
 from app.dicom.performed_step import DataSet, State, Step
 from app.errors import BadRequest, BlobStoreFailed, DatabaseDown, DuplicateInstance, NotFound, StorageFull
@@ -42,9 +43,10 @@ async def create(context: Context, principal: str, uid: str, content: object) ->
     """N-CREATE: a new step. Raises `DuplicateInstance`, `MissingAttribute`, `InvalidAttribute` or `Unreadable`."""
     step = model.created(model.read(_lone(content), context.limits))
     await context.audit(AuditEvent("create-performed-step", principal, step.studies[0], "", uid))
-    if not await catalog.create(context.catalog, _row(uid, step)):
+    if not await catalog.create(
+        context.catalog, _row(uid, step), lambda kept: _tell_worklist(context, uid, step, kept)
+    ):
         raise DuplicateInstance("the performed procedure step exists already")
-    await _tell_worklist(context, uid, step)
 
 
 async def update(context: Context, principal: str, uid: str, content: object) -> None:
@@ -56,8 +58,14 @@ async def update(context: Context, principal: str, uid: str, content: object) ->
         made[:] = [model.updated(Step(State(state), orjson.loads(stored)), given)]
         return _row(uid, made[0])
 
-    completes = context.steps_complete_studies
-    row = await catalog.change(context.catalog, uid, decide, context.undo_hours, completes=completes)
+    row = await catalog.change(
+        context.catalog,
+        uid,
+        decide,
+        lambda kept: _tell_worklist(context, uid, made[0], kept),
+        context.undo_hours,
+        completes=context.steps_complete_studies,
+    )
     if row is None:
         raise NotFound("no such performed procedure step")
     step = made[0]
@@ -74,16 +82,12 @@ async def _follow(context: Context, uid: str, step: Step) -> None:
             await catalog.look(context.catalog, uid, LOOK_DAYS, completes=context.steps_complete_studies)
     except (DatabaseDown, BlobStoreFailed, StorageFull) as error:
         log.warning("what follows a performed procedure step is done later: %s", error.detail)
-    await _tell_worklist(context, uid, step)
 
 
-async def _tell_worklist(context: Context, uid: str, step: Step) -> None:
-    """The step is kept already: a worklist that cannot be told is no failure of it."""
-    status = _WORDS[step.state]
-    try:
-        await worklist.performed(context, uid, status, step.scheduled, wrong_entry=step.is_wrong_entry)
-    except DatabaseDown as error:
-        log.warning("the worklist was not told of a performed procedure step: %s", error.detail)
+async def _tell_worklist(context: Context, uid: str, step: Step, kept: Executor) -> None:
+    """In the transaction that keeps the step, so that no kill leaves an item behind whose step is done."""
+    status, wrong = _WORDS[step.state], step.is_wrong_entry
+    await worklist.performed(context, uid, status, sorted(step.scheduled), wrong_entry=wrong, executor=kept)
 
 
 async def retrieve(context: Context, uid: str) -> bytes:

@@ -15,7 +15,7 @@ from app.archive.worklist_rules import RULES, Event
 from app.archive.worklist_search import whole
 from app.catalog import hl7_messages
 from app.catalog import worklist as catalog
-from app.catalog.worklist import ItemRow
+from app.catalog.worklist import Executor, ItemRow
 from app.dicom import worklist as items
 from app.dicom.values import text_key
 from app.dicom.worklist import Item
@@ -28,19 +28,27 @@ _EVENTS = {"IN PROGRESS": Event.STARTED, "COMPLETED": Event.COMPLETED, "DISCONTI
 
 
 async def performed(
-    context: Context, performed_uid: str, status: str, steps: Iterable[tuple[str, str]], *, wrong_entry: bool = False
+    context: Context,
+    performed_uid: str,
+    status: str,
+    steps: Iterable[tuple[str, str]],
+    *,
+    wrong_entry: bool = False,
+    executor: Executor | None = None,
 ) -> int:
     """What an MPPS of this SOP Instance UID says of its scheduled steps: `status` is its Performed Procedure Step
     Status, `steps` are (Study Instance UID, Scheduled Procedure Step ID) of its Scheduled Step Attributes Sequence, the
     ID "" where it names none. `wrong_entry`: it was discontinued for DCM 110514, so its items are to be done still.
-    The number of items that were found; unscheduled steps have none."""
+    `executor` is the transaction in which that is kept, if there is one. The number of items that were found;
+    unscheduled steps have none."""
+    executor = executor or context.catalog
     if wrong_entry:
-        return await catalog.take_back(context.catalog, RULES[Event.WRONG_ENTRY].state, performed_uid)
+        return await catalog.take_back(executor, RULES[Event.WRONG_ENTRY].state, performed_uid)
     event = _EVENTS[status]
     minutes = context.worklist.minutes(event)
     found = 0
     for study_uid, step_id in steps:
-        found += await catalog.move_on(context.catalog, RULES[event].state, performed_uid, minutes, study_uid, step_id)
+        found += await catalog.move_on(executor, RULES[event].state, performed_uid, minutes, study_uid, step_id)
     return found
 
 

@@ -137,7 +137,7 @@ class TooSlow(DatabaseDown):
 
 def _named(error: BaseException) -> DatabaseDown | None:
     """The error of ours for one that says that the database is away or slow; None for any other."""
-    if isinstance(error, TimeoutError | asyncpg.QueryCanceledError):
+    if isinstance(error, TimeoutError | asyncpg.QueryCanceledError | asyncpg.DeadlockDetectedError):
         return TooSlow("the catalog did not answer in time")
     if isinstance(error, _DOWN):
         return DatabaseDown("the connection to the catalog broke")

@@ -3,13 +3,14 @@ migrations/sql/0004_performed_steps.sql."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from app.catalog.deletions import VersionName
 from app.catalog.engine import Catalog
+from app.catalog.worklist import Executor
 
 _CREATE = """
 INSERT INTO performed_step (uid, json, study_uids, series_uids, sop_uids) VALUES ($1, $2, $3, $4, $5)
@@ -80,6 +81,8 @@ SELECT count(add_change('study-completed', study, '', '', '{}'))
                       AND (q.state = 0 OR (q.state = 1 AND q.complete_at IS NULL)))
 """
 _DISCONTINUED = 2
+Then = Callable[[Executor], Awaitable[object]]
+"""What is to be done in the transaction that keeps a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +118,23 @@ class StepSummary:
     complete_at: datetime | None
 
 
-async def create(catalog: Catalog, row: StepRow) -> bool:
+async def create(catalog: Catalog, row: StepRow, then: Then) -> bool:
     """Keeps a new step; False when its UID is in use."""
-    return bool(await catalog.fetchval(_CREATE, row.uid, row.json, *row.columns))
+    async with catalog.connection() as connection, connection.transaction():
+        made = bool(await connection.fetchval(_CREATE, row.uid, row.json, *row.columns))
+        if made:
+            await then(connection)
+    return made
 
 
 async def change(
-    catalog: Catalog, uid: str, decide: Callable[[int, bytes], StepRow], undo_hours: float, *, completes: bool
+    catalog: Catalog,
+    uid: str,
+    decide: Callable[[int, bytes], StepRow],
+    then: Then,
+    undo_hours: float,
+    *,
+    completes: bool,
 ) -> StepRow | None:
     """Replaces a step by what `decide` makes of its state and JSON, while nobody else can change it; None when there is
     none. What a wrong worklist entry references is refused from now on. `completes`: studies are completed by steps,
@@ -136,6 +149,7 @@ async def change(
             await connection.execute(_REFUSE, uid, undo_hours)
         if row.state == _DISCONTINUED and completes:
             await _tell_studies(connection, uid)
+        await then(connection)
     catalog.bell.ring()
     return row
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
+from typing import Any, Protocol
 
 import asyncpg
 
@@ -39,6 +40,13 @@ class ItemRow:
     placer_order: str = ""
     filler_order: str = ""
     source: str = ""
+
+
+class Executor(Protocol):
+    """A catalog, or a connection of it inside a transaction."""
+
+    async def execute(self, sql: str, *args: Any) -> str:
+        """Runs one statement; its command tag."""
 
 
 COLUMNS = tuple(field.name for field in fields(ItemRow))
@@ -125,16 +133,16 @@ async def of_patient(catalog: Catalog, patient_id: str, issuer: str) -> list[Row
 
 
 async def move_on(
-    catalog: Catalog, state: int, performed_uid: str, minutes: float | None, study_uid: str, step_id: str
+    executor: Executor, state: int, performed_uid: str, minutes: float | None, study_uid: str, step_id: str
 ) -> int:
     """Sets the state of a step's items (of all steps of a study without `step_id`), to be hidden after `minutes`; how
     many there are."""
-    return _count(await catalog.execute(_MOVE_ON, state, performed_uid, minutes, study_uid, step_id))
+    return _count(await executor.execute(_MOVE_ON, state, performed_uid, minutes, study_uid, step_id))
 
 
-async def take_back(catalog: Catalog, state: int, performed_uid: str) -> int:
+async def take_back(executor: Executor, state: int, performed_uid: str) -> int:
     """Shows the items again that a performed procedure step had moved on; how many there are."""
-    return _count(await catalog.execute(_TAKE_BACK, state, performed_uid))
+    return _count(await executor.execute(_TAKE_BACK, state, performed_uid))
 
 
 async def set_state(catalog: Catalog, state: int, minutes: float | None, keys: Sequence[str]) -> int:

@@ -12,7 +12,7 @@ from app.catalog.notices import CHANGES, Notices
 from app.dicomweb import routes
 from app.dicomweb.json_body import context_of, json_answer, number_of, with_query
 from app.dicomweb.responses import Pieces, Stream, header
-from app.errors import BadRequest
+from app.errors import BadRequest, DatabaseDown
 
 router = routes.router(tags=["Changes (ours, not of PS3.18)"])
 _EVENTS = "text/event-stream"
@@ -30,7 +30,9 @@ async def changes(request: Request) -> Response:
     else:
         after = number_of(request, "after", 0, _MOST)
     if _EVENTS in header(request.scope, b"accept"):
-        return _stream(request, _last_event(request, after))
+        after = _last_event(request, after)
+        await deed.page(context, after, 1)  # what cannot be read is refused before the stream begins
+        return _stream(request, after)
     found = await deed.page(context, after, limit)
     return json_answer({"changes": [deed.described(one) for one in found], "next": found[-1].id if found else after})
 
@@ -52,7 +54,10 @@ def _stream(request: Request, after: int) -> Response:
         async with notices.watch(CHANGES) as watch:
             yield b"retry: 1000\n\n"
             while not notices.is_leaving:
-                found = await deed.page(context, cursor, _LARGEST_PAGE)
+                try:
+                    found = await deed.page(context, cursor, _LARGEST_PAGE)
+                except DatabaseDown:
+                    return  # the reader comes again with the id of its last event
                 if found:
                     cursor = found[-1].id
                     yield b"".join(map(_event, found))

@@ -47,7 +47,7 @@ def database_url(database_server: DatabaseServer) -> Iterator[str]:
 @pytest_asyncio.fixture
 async def catalog(database_url: str) -> AsyncIterator[Catalog]:
     catalog = Catalog(database_url)
-    await catalog.execute("TRUNCATE worklist_item, hl7_message")
+    await catalog.execute("TRUNCATE worklist_item, hl7_message CASCADE")
     yield catalog
     await catalog.close()
 
@@ -267,7 +267,7 @@ async def test_every_message_is_kept_and_replayable(
     monkeypatch.delenv("FILEROOM_CORPUS", raising=False)
     monkeypatch.setenv("FILEROOM_DATABASE_URL", database_url)
     monkeypatch.setenv("FILEROOM_DATA", str(tmp_path))
-    await context.catalog.execute("TRUNCATE worklist_item")
+    await context.catalog.execute("TRUNCATE worklist_item CASCADE")
 
     def fileroom(*words: str) -> tuple[int, list[str]]:
         status = cli.main(["worklist", *words])

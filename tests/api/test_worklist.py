@@ -21,6 +21,8 @@ from app.security.asserted import CACHE_SECONDS
 from app.settings import Settings
 from tests.requirements.instances import CT, encode, make, store
 from tests.support.database import DatabaseServer
+from tests.support.samples import new_uid
+from tests.support.steps import as_json, beginning, ending
 from tests.support.worklist import RESOURCE, STEP, item, step_of, text
 
 JSON = "application/dicom+json"
@@ -64,7 +66,7 @@ async def archive(database_url: str, tmp_path: Path) -> AsyncIterator[Archive]:
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1/dicom-web") as client:
-            await app.state.context.catalog.execute("TRUNCATE worklist_item, peer")
+            await app.state.context.catalog.execute("TRUNCATE worklist_item, peer CASCADE")
             yield Archive(client, app.state.context)
 
 
@@ -265,6 +267,32 @@ async def test_mpps_moves_an_item_on(archive: Archive) -> None:
     assert await archive.names() == ["B"]
     assert await worklist.performed(archive.context, "1.8", "IN PROGRESS", [("1.2.3", "")]) == 2
     assert await worklist.performed(archive.context, "1.7", "COMPLETED", [("1.2.4", "S1"), ("1.2.3", "S3")]) == 0
+
+
+_CANNOT_CHANGE = """
+CREATE FUNCTION cannot_change() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = 'query_canceled'; END $$;
+CREATE TRIGGER cannot_change BEFORE UPDATE ON worklist_item EXECUTE FUNCTION cannot_change();
+"""
+
+
+async def test_a_step_is_kept_together_with_what_it_says_of_its_item(archive: Archive) -> None:
+    """Else a kill between the two would leave the item on the worklist for ever: the step cannot be told again."""
+    await archive.create(PatientName="A", StudyInstanceUID="1.2.3", step_ScheduledProcedureStepID="S1")
+    path = f"/modality-performed-procedure-steps/{new_uid()}"
+    image = make("77001", 1)
+    told = [(path, beginning("1.2.3", step_id="S1"), 201), (f"{path}?update", ending([image]), 200)]
+    for where, content, status in told:
+        body = [as_json(content)]
+        await archive.context.catalog.execute(_CANNOT_CHANGE)
+        try:
+            answer = await archive.client.post(where, json=body, headers={"Content-Type": JSON})
+        finally:
+            await archive.context.catalog.execute("DROP FUNCTION cannot_change CASCADE")
+        assert answer.status_code == 503, answer.text
+        answer = await archive.client.post(where, json=body, headers={"Content-Type": JSON})
+        assert answer.status_code == status, answer.text
+    assert await archive.search() == []
 
 
 async def test_a_wrong_entry_is_to_be_done_still(archive: Archive) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -58,6 +60,21 @@ def test_G13_killed_postmaster_is_started_again(killed: RunningArchive) -> None:
     wait_until(lambda: killed.status("/readyz") in (200, 503), 2, "no answer")
     wait_until(lambda: killed.status("/readyz") == 200 and killed.postmaster() != before, 10, "not ready again")
     assert {worker.pid for worker in killed.workers()} == workers, "no other process needed a restart"
+
+
+def test_G13_a_reader_of_the_feed_is_let_go_when_the_database_is_killed(killed: RunningArchive) -> None:
+    """Its stream ends in order, and nobody calls that a fault."""
+    reader = http.client.HTTPConnection("127.0.0.1", killed.port, timeout=60)
+    reader.request("GET", "/changes", headers={"Accept": "text/event-stream"})
+    answer = reader.getresponse()
+    assert answer.readline() == b"retry: 1000\n"
+    os.kill(killed.postmaster(), signal.SIGKILL)
+    assert answer.read() in (b"\n", b"\n:\n\n")
+    reader.close()
+    killed.wait_ready()
+    beyond = httpx.get(f"{killed.url}/changes?after=99999", headers={"Accept": "text/event-stream"})
+    assert beyond.status_code == 400
+    assert "a request failed" not in killed.log
 
 
 def test_G13_killed_backend_costs_a_moment(killed: RunningArchive) -> None:
