@@ -10,11 +10,12 @@ from typing import Any
 
 import orjson
 
-from app.archive import worklist
+from app.archive import step_routing, worklist
 from app.archive.audit import AuditEvent
 from app.archive.context import Context
 from app.archive.delete import record
 from app.catalog import performed_steps as catalog
+from app.catalog import step_messages
 from app.catalog.performed_steps import StepRow
 from app.catalog.worklist import Executor
 from app.dicom import performed_step as model
@@ -43,9 +44,14 @@ async def create(context: Context, principal: str, uid: str, content: object) ->
     """N-CREATE: a new step. Raises `DuplicateInstance`, `MissingAttribute`, `InvalidAttribute` or `Unreadable`."""
     step = model.created(model.read(_lone(content), context.limits))
     await context.audit(AuditEvent("create-performed-step", principal, step.studies[0], "", uid))
-    if not await catalog.create(
-        context.catalog, _row(uid, step), lambda kept: _tell_worklist(context, uid, step, kept)
-    ):
+    messages = await step_routing.messages(context, uid, step)
+
+    async def then(kept: Executor) -> None:
+        await _tell_worklist(context, uid, step, kept)
+        for one in messages:
+            await step_messages.add(kept, one)
+
+    if not await catalog.create(context.catalog, _row(uid, step), then):
         raise DuplicateInstance("the performed procedure step exists already")
 
 
@@ -58,14 +64,12 @@ async def update(context: Context, principal: str, uid: str, content: object) ->
         made[:] = [model.updated(Step(State(state), orjson.loads(stored)), given)]
         return _row(uid, made[0])
 
-    row = await catalog.change(
-        context.catalog,
-        uid,
-        decide,
-        lambda kept: _tell_worklist(context, uid, made[0], kept),
-        context.undo_hours,
-        completes=context.steps_complete_studies,
-    )
+    async def then(kept: Executor) -> None:
+        await _tell_worklist(context, uid, made[0], kept)
+        await step_messages.follow_up(kept, uid, model.encode(given))
+
+    completes = context.steps_complete_studies
+    row = await catalog.change(context.catalog, uid, decide, then, context.undo_hours, completes=completes)
     if row is None:
         raise NotFound("no such performed procedure step")
     step = made[0]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from app.catalog.engine import Catalog
-from app.catalog.queue import Executor
+from app.catalog.worklist import Executor
 
 CREATE, UPDATE = "create", "update"
 """The operations (PS3.4 F.7)."""
@@ -61,14 +61,14 @@ _MESSAGE = "SELECT operation, body FROM job_message WHERE job_id = $1"
 async def add(executor: Executor, new: NewMessage) -> None:
     """Adds the job that tells a new performed procedure step."""
     text = orjson.dumps(new.payload).decode()
-    await executor.fetchval(
+    await executor.execute(
         _ADD_MESSAGE, *(new.queue, new.destination, new.origin, new.most_tries, text, new.step, new.body)
     )
 
 
 async def follow_up(executor: Executor, step: str, body: bytes) -> None:
     """Adds a job for each destination that is told of this performed procedure step: it changes."""
-    await executor.fetchval(_FOLLOW_UP, step, body)
+    await executor.execute(_FOLLOW_UP, step, body)
 
 
 async def message(catalog: Catalog, job: int) -> Message | None:

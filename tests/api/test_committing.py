@@ -78,6 +78,23 @@ async def test_a_second_archive_commits(source: Source, archive: RunningArchive)
     assert not failed(found)
 
 
+async def test_a_route_has_it_done(source: Source, archive: RunningArchive) -> None:
+    """D19, after routing."""
+    await source.register(archive.root)
+    route = {"event": "instance", "server": "second", "commit": True}
+    assert (await source.client.put("/routes/all", json=route)).status_code == 201
+    assert (await source.client.get("/routes/all")).json()["commit"] is True
+    (one,) = await source.study(1)
+    async with working(source), asyncio.timeout(30):
+        while True:
+            listed = (await source.client.get("/transfers?state=succeeded")).json()["transfers"]
+            if listed:
+                break
+            await asyncio.sleep(0.05)
+    assert (listed[0]["origin"], listed[0]["commit"]["committed"]) == ("route all", 1)
+    assert await states(source, listed[0]["id"]) == {one.sop: ("committed", "0000")}
+
+
 async def test_what_was_not_asked_for_is_not_told_of(source: Source, archive: RunningArchive) -> None:
     (one,) = await source.study(1)
     await source.register(archive.root)

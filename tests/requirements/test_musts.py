@@ -13,8 +13,6 @@ from tests.style.measure import ROOT
 FEATURES = {"xpacs": 11, "dxserver": 34, "onepacs": 16}
 """How many each product has: X1 to X11, D1 to D34, O1 to O16."""
 WAITING = {
-    "MPPS forwarding": ["D4", "D26"],
-    "commitment as user": ["D4", "D19"],
     "user interface": ["D33", "O16"],
 }
 """Service that is not there yet → the features of which it is, or is a part."""
