@@ -12,7 +12,12 @@ import pytest
 from app.dicom.peer import PRESETS, STANDARD, Peer
 from app.dicom.storage_classes import is_storage
 from app.dicom.transfer_syntaxes import TRANSFER_SYNTAXES
-from dimse_bridge.association.abstract_syntaxes import STUDY_ROOT_FIND, STUDY_ROOT_GET, is_non_image
+from dimse_bridge.association.abstract_syntaxes import (
+    STORAGE_COMMITMENT,
+    STUDY_ROOT_FIND,
+    STUDY_ROOT_GET,
+    is_non_image,
+)
 from dimse_bridge.association.associate_pdus import AssociateRequest, ProposedContext, UserInformation
 from dimse_bridge.association.context import Context
 from dimse_bridge.association.negotiation import (
@@ -157,6 +162,10 @@ def test_the_choice_of_a_transfer_syntax_is_the_peers(preset: str, proposed: tup
         (CT, (False, True), ("store",), None, None),
         (CT, (False, False), ("store", "get"), None, None),
         (VERIFICATION, (False, True), ("echo",), None, None),
+        (STORAGE_COMMITMENT, None, ("commitment",), None, (False, True)),
+        (STORAGE_COMMITMENT, (False, True), ("commitment",), (False, True), (True, False)),
+        (STORAGE_COMMITMENT, (True, True), ("commitment",), (True, True), (True, True)),
+        (STORAGE_COMMITMENT, (False, True), ("store",), None, None),
     ],
 )
 def test_roles_are_what_both_sides_want(
@@ -171,6 +180,13 @@ def test_roles_are_what_both_sides_want(
     assert accepted.accept.user.roles == ({} if answer is None else {abstract: answer})
     expected = {} if ours is None else {1: Context(1, abstract, IMPLICIT, scu=ours[0], scp=ours[1])}
     assert dict(accepted.contexts) == expected
+
+
+def test_who_can_be_asked_for_commitment_may_report_on_it() -> None:
+    """PS3.4 J.3.3: a destination needs no right of its own for that."""
+    request = ask((STORAGE_COMMITMENT, (IMPLICIT,)), roles={STORAGE_COMMITMENT: (True, True)})
+    accepted = negotiate(request, OURS, Peer("PEER", "10.0.0.9", 104, may=("echo",)))
+    assert dict(accepted.contexts) == {1: Context(1, STORAGE_COMMITMENT, IMPLICIT, scu=True, scp=False)}
 
 
 def test_what_we_say_of_ourselves() -> None:
