@@ -123,7 +123,7 @@ class Settings(BaseSettings):
         default=60, ge=0, description="Seconds in which a peer must take or bring the next bytes of a PDU; 0: any time"
     )
     dimse_response_seconds: float = Field(
-        default=0, ge=0, description="Seconds for a peer's response to a request of ours; 0: any time"
+        default=600, ge=0, description="Seconds for a peer's response to a request of ours; 0: any time"
     )
     dimse_workers: int = Field(
         default=0, ge=0, le=64, description=f"Bridge worker processes; 0: one for each core, at most {_MOST_WORKERS}"

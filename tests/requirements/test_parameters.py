@@ -158,8 +158,8 @@ async def administrators(site: Site) -> None:
 async def times(site: Site) -> None:
     given = timeouts(Settings(dimse_associate_seconds=36_000, dimse_message_seconds=10, dimse_connect_seconds=30))
     assert (given.acse, given.dimse, given.connect) == (36_000, 10, 30)
-    none = timeouts(Settings(dimse_message_seconds=0, dimse_idle_seconds=0))
-    assert (none.dimse, none.idle, Settings().dimse_response_seconds) == (None, None, 0)
+    none = timeouts(Settings(dimse_message_seconds=0, dimse_idle_seconds=0, dimse_response_seconds=0))
+    assert (none.dimse, none.idle, none.response) == (None, None, None)
 
 
 async def pdus(site: Site) -> None:
