@@ -19,7 +19,7 @@ from tests.support.archive import RunningArchive, start_archive
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningArchive]:
     """One archive with its own database that goes through all of it."""
-    running = start_archive(tmp_path_factory.mktemp("killed") / "data")
+    running = start_archive(tmp_path_factory.mktemp("killed") / "data", from_nothing=True)
     yield running
     running.stop()
 

@@ -89,7 +89,7 @@ def test_G03_nothing_acknowledged_is_lost_by_kills(
         with load.running():
             for deed in deeds(chance, some):
                 load.wait_progress()
-                time.sleep(chance.uniform(0.02, 0.4))
+                time.sleep(chance.uniform(0.02, 0.2))
                 deed(battered, chance)
             load.wait_progress()
         findings = oracle.check()

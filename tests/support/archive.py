@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,13 +119,33 @@ class RunningArchive:
         return self.process.returncode
 
 
-def start_archive(data: Path, *, port: int = 0, ready: bool = True, **environment: str) -> RunningArchive:
-    """Starts an archive on `data`; keywords are environment variables, such as FILEROOM_AUTH="token"."""
+def _inherited() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("FILEROOM_")}
+
+
+@functools.cache
+def _cluster() -> Path:
+    """A database cluster with an empty catalog, made once in each process of the run: to make one takes seconds."""
+    folder = Path(tempfile.mkdtemp(prefix="fileroom-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    command = [sys.executable, "-m", "app.cli", "migrate"]
+    environment = _inherited() | {"FILEROOM_DATA": str(folder)}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=120)
+    return folder / "postgres"
+
+
+def start_archive(
+    data: Path, *, port: int = 0, ready: bool = True, from_nothing: bool = False, **environment: str
+) -> RunningArchive:
+    """Starts an archive on `data`; keywords are environment variables, such as FILEROOM_AUTH="token". `from_nothing`:
+    it makes its database cluster itself, as at its first start; otherwise it gets a copy of one."""
     port = port or free_port()
     data.parent.mkdir(parents=True, exist_ok=True)
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FILEROOM_")}
+    inherited = _inherited()
+    if not from_nothing and not data.exists() and "FILEROOM_DATABASE_URL" not in environment:
+        data.mkdir(mode=0o755)
+        subprocess.run(["cp", "-a", str(_cluster()), str(data / "postgres")], check=True)
     own = {"FILEROOM_DATA": str(data), "FILEROOM_HTTP_PORT": str(port), "FILEROOM_WORKERS": "2"}
-    own["FILEROOM_DIMSE_PORT"] = "0"  # no bridge, unless one is asked for
     own["FILEROOM_DIMSE_PORT"] = "0"  # a bridge is started where a test wants one
     archive = RunningArchive(data, port, inherited | {"PYTHONUNBUFFERED": "1"} | own | environment)
     if ready:
