@@ -5,15 +5,18 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
 from pydicom.dataset import Dataset
 
+from app.archive.transfers import GONE
 from tests.e2e.day.department import STATION, Department
-from tests.e2e.day.destinations import assert_everywhere, file_at, sops_at
+from tests.e2e.day.destinations import assert_everywhere, assert_here, file_at, sops_at
 from tests.e2e.day.modality import Exam, assert_committed, insist
 from tests.e2e.day.orders import Order, send
+from tests.e2e.day.priors import remember
 from tests.support.small_files import new_uid
 
 TAKEN, KNOWN_ALREADY, ENDED_ALREADY = 0x0000, 0x0111, 0x0110
@@ -26,13 +29,17 @@ class Day:
     """Of one department: what was examined, and what came of it."""
 
     department: Department
+    folder: Path
     orders: int = 0
     normal: list[Exam] = field(default_factory=list)
     wrong: list[Exam] = field(default_factory=list)
     undone: list[Exam] = field(default_factory=list)
+    priors: dict[str, list[Dataset]] = field(default_factory=dict)
 
     def play(self, patients: int) -> None:
-        """For each patient one examination of each kind, all at once."""
+        """For each patient one examination of each kind, all at once; each patient has priors elsewhere."""
+        names = [f"BAD-{number}" for number in range(1, patients * 3 + 1)]
+        self.priors = remember(self.department, self.folder / "past", names)
         with ThreadPoolExecutor(3) as people:
             kinds = (self.examine, self.choose_wrongly_and_notice_soon, self.choose_wrongly_and_notice_late)
             for ended in [people.submit(kind, self._order()) for _ in range(patients) for kind in kinds]:
@@ -145,6 +152,7 @@ class Day:
     def assert_all_is_well(self) -> None:
         """Every transfer has succeeded, every state is as it must be, and the copies are what was made."""
         department = self.department
+        self._assert_told()
         for exam in self.normal:
             self._assert_sent(exam)
             known = department.steps(exam.study)
@@ -157,9 +165,39 @@ class Day:
             assert not exam.sops & set(sops_at(department.second, exam.study))
             assert all(file_at(department.archive, image) is None for image in exam.images)
         for exam in self.undone:
+            insist(lambda: self._undo_at_second(exam), lambda sops: sops == sorted(exam.sops), _LONG)  # noqa: B023
             self._assert_sent(exam)
             assert department.worklist_states(str(exam.item.PatientID)) == ["scheduled"]
-        assert all(one["state"] == "succeeded" for one in department.get("/transfers", limit=1000)["transfers"])
+        for images in self.priors.values():
+            assert_here(department, images)
+        for one in department.get("/transfers", limit=1000)["transfers"]:
+            rows = department.get(f"/transfers/{one['id']}/instances")["instances"]
+            refused = {row["reason"] for row in rows if row["state"] not in ("arrived", "committed")}
+            assert (one["state"], refused) in (("succeeded", set()), ("failed", {GONE})), (one, rows)
+
+    def _assert_told(self) -> None:
+        """The second archive was told of each step to its end, and the rule was asked about each item."""
+        department = self.department
+        for exams, status in ((self.normal, "COMPLETED"), (self.wrong + self.undone, "DISCONTINUED")):
+            for exam in exams:
+                department.until("/transfers", lambda _: department.told_second(exam.uid) == status, _LONG)  # noqa: B023
+        fetching = {"waiting", "active"}
+        department.until(
+            "/transfers",
+            lambda _: (
+                len(jobs := department.jobs("prefetch")) >= self.orders
+                and not any(one["state"] in fetching for one in jobs)
+            ),
+            _LONG,
+        )
+
+    def _undo_at_second(self, exam: Exam) -> list[str]:
+        """The second archive, told of the wrong entry, hides the images too, whenever they come; what it shows."""
+        with httpx.Client(base_url=self.department.second.root, timeout=60) as user:
+            for one in user.get("/deletions").raise_for_status().json():
+                if one["principal"] == f"mpps {exam.uid}" and not one["ended"]:
+                    user.post(f"/deletions/{one['id']}/undo").raise_for_status()
+        return sops_at(self.department.second, exam.study)
 
     def _assert_sent(self, exam: Exam) -> None:
         """Both routes have sent it on."""

@@ -1,14 +1,20 @@
-"""A reader of the change feed who keeps a cursor, and goes on from there whenever the archive comes back."""
+"""Who hears of changes: a reader of the feed who keeps a cursor, and goes on from there whenever the archive comes
+back; and a receiver of webhooks in a thread of its own."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 import httpx
+
+from tests.support.receiver import Receiver
 
 
 class Follower:
@@ -55,3 +61,20 @@ class Follower:
                     self.told.append(json.loads(line[6:]))
                 if self._is_over.is_set():
                     return
+
+
+@contextmanager
+def receiving() -> Iterator[Receiver]:
+    """A receiver that takes messages until the block ends."""
+    receiver, loop = Receiver(), asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    listening = receiver.listening()
+    try:
+        asyncio.run_coroutine_threadsafe(listening.__aenter__(), loop).result(30)
+        yield receiver
+        asyncio.run_coroutine_threadsafe(listening.__aexit__(None, None, None), loop).result(30)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

@@ -14,18 +14,22 @@ from typing import Any
 
 import httpx
 
+from tests.e2e.day.changes import receiving
 from tests.e2e.day.modality import Modality
+from tests.e2e.day.orders import DAY
 from tests.support.archive import ROOT, RunningArchive, free_port, start_archive
 from tests.support.bridge import start_both
 from tests.support.dcmqrscp import QueryRetrieve, start_dcmqrscp
 from tests.support.orthanc import Orthanc, start_orthanc
+from tests.support.receiver import SECRET, Receiver
 
 STATION = "MR1"
-IMAGES_OF_TODAY = {"ModalitiesInStudy": "MR", "StudyDate": "20240229"}
+IMAGES_OF_TODAY = {"ModalitiesInStudy": "MR", "StudyDate": DAY}
 _QUICK = {
     "FILEROOM_QUIET_SECONDS": "1",
     "FILEROOM_TRANSFER_PAUSE_SECONDS": "0.2",
     "FILEROOM_TRANSFER_LEASE_SECONDS": "2",
+    "FILEROOM_WEBHOOK_PAUSE_SECONDS": "0.2",
     "FILEROOM_COMMITMENT_SECONDS": "0.5",
     "FILEROOM_COMMITMENT_TIMEOUT_SECONDS": "120",
     "FILEROOM_WORKLIST_IMAGES_MINUTES": "-1",  # an item goes because of its MPPS
@@ -44,6 +48,7 @@ class Department:
     orthanc: Orthanc
     past: QueryRetrieve
     modality: Modality
+    receiver: Receiver
     user: httpx.Client
 
     def get(self, path: str, **query: str | int) -> Any:
@@ -81,14 +86,26 @@ class Department:
         found: dict[str, Any] = self.get("/dicom-web/modality-performed-procedure-steps", StudyInstanceUID=study)
         return found
 
+    def told_second(self, step: str) -> str:
+        """The status of a performed procedure step at the second archive; "" when it has not heard of it."""
+        answer = httpx.get(f"{self.second.root}/modality-performed-procedure-steps/{step}", timeout=60)
+        if answer.status_code == 404:
+            return ""
+        status: str = answer.raise_for_status().json()[0]["00400252"]["Value"][0]
+        return status
+
     def transfers(self, study: str) -> dict[str, dict[str, Any]]:
-        """The transfers of a study by destination."""
+        """The newest transfer of a study's instances to each destination."""
         found = {}
-        for one in self.get("/transfers", limit=1000)["transfers"]:
+        for one in reversed(self.jobs("send")):
             first = self.get(f"/transfers/{one['id']}/instances", limit=1)["instances"]
             if first and first[0]["study"] == study:
                 found[str(one.get("peer") or one.get("server"))] = one
         return found
+
+    def jobs(self, kind: str) -> list[dict[str, Any]]:
+        """The jobs of the queue of one kind, the newest first."""
+        return [one for one in self.get("/transfers", limit=1000)["transfers"] if one["kind"] == kind]
 
     def changes(self, after: int = 0) -> list[dict[str, Any]]:
         """The change feed behind a cursor."""
@@ -133,9 +150,10 @@ def at_work(folder: Path, **environment: str) -> Iterator[Department]:
         past = stack.enter_context(start_dcmqrscp(folder / "dcmqrscp", {"FILEROOM": dimse}))
         modality = Modality(STATION, dimse, folder / "modality")
         stack.callback(modality.close)
+        receiver = stack.enter_context(receiving())
         user = stack.enter_context(httpx.Client(base_url=archive.url, timeout=60))
         second.wait_ready()
-        department = Department(archive, dimse, hl7, second, orthanc, past, modality, user)
+        department = Department(archive, dimse, hl7, second, orthanc, past, modality, receiver, user)
         _introduce(department)
         yield department
 
@@ -153,7 +171,9 @@ def _introduce(department: Department) -> None:
     ):
         department.put(f"/peers/{aet}", host="127.0.0.1", port=port)
     department.put("/destinations/second", url=department.second.root)
+    department.put("/webhooks/ris", url=department.receiver.url, secret=SECRET, after=0)
     department.orthanc.know("fileroom", "FILEROOM", department.dimse)
-    rule = {"event": "study", "seconds": 1, "where": IMAGES_OF_TODAY, "echo": True}
+    rule = {"event": "study", "seconds": 1, "where": IMAGES_OF_TODAY, "echo": True, "commit": True}
     department.put("/routes/to-orthanc", peer=department.orthanc.aet, **rule)
     department.put("/routes/to-second", server="second", **rule)
+    department.put("/routes/steps", event="mpps-message", server="second")

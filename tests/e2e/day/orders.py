@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from app.hl7.mllp import BEGIN, END
 from tests.support.hl7 import message
 
-DAY = "20240229"
+DAY = time.strftime("%Y%m%d")
+"""Today: an item of another day is over, and its priors are fetched for nobody."""
 _PV1 = "PV1|1|I|WARD^101^2|||||77^Ordner^Otto^^^Dr"
 
 

@@ -3,7 +3,9 @@ sent on; each state is looked at on the way, and what arrives is compared with w
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +15,13 @@ from tests.e2e.day.department import STATION, Department, at_work
 from tests.e2e.day.destinations import assert_everywhere, assert_here, assert_nothing_came_twice
 from tests.e2e.day.modality import Exam, assert_committed
 from tests.e2e.day.orders import Order, send
+from tests.e2e.day.priors import remember
 from tests.support.commitment import committed, pairs
+from tests.support.receiver import in_order
 from tests.support.small_files import new_uid
 
 IMAGES = 6
+ENDED = ("succeeded", "failed", "cancelled")
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +30,11 @@ def department(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Department]
         yield running
 
 
-def test_a_day_from_the_order_to_the_last_copy(department: Department) -> None:
-    exam = scheduled(department, Order(1, "DAY-1", "Doe^Jane", new_uid(), STATION))
+def test_a_day_from_the_order_to_the_last_copy(department: Department, tmp_path: Path) -> None:
+    order = Order(1, "DAY-1", "Doe^Jane", new_uid(), STATION)
+    priors = remember(department, tmp_path / "past", [order.patient, "DAY-2"])[order.patient]
+    exam = scheduled(department, order)
+    fetched(department, priors)
     performed(department, exam)
     safe(department, exam)
     sent_on(department, exam)
@@ -52,6 +60,18 @@ def scheduled(department: Department, order: Order) -> Exam:
     return exam
 
 
+def fetched(department: Department, priors: list[Dataset]) -> None:
+    """The item has the patient's priors fetched: those that the rule wants, and nothing else."""
+    department.until("/transfers", lambda _: bool(department.jobs("prefetch")))
+    (job,) = department.jobs("prefetch")
+    path = f"/transfers/{job['id']}"
+    ended = department.until(path, lambda one: one["state"] in ENDED)
+    assert (ended["state"], ended["peer"]) == ("succeeded", department.past.aet), ended
+    assert_here(department, priors)
+    patient = str(priors[0].PatientID)
+    assert len(department.get("/dicom-web/studies", PatientID=patient)) == len(priors) // 2
+
+
 def performed(department: Department, exam: Exam) -> None:
     """The modality begins, stores and completes; the item changes with it, and is gone at the end."""
     modality = department.modality
@@ -73,7 +93,8 @@ def performed(department: Department, exam: Exam) -> None:
     assert len(found.PerformedSeriesSequence[0].ReferencedImageSequence) == IMAGES
     assert seen(department) == []
     assert department.worklist_states(patient) == ["completed hidden"]
-    assert_here(department, exam)
+    assert_here(department, exam.images)
+    department.until("/transfers", lambda _: department.told_second(exam.uid) == "COMPLETED")
 
 
 def safe(department: Department, exam: Exam) -> None:
@@ -90,12 +111,12 @@ def sent_on(department: Department, exam: Exam) -> None:
     department.until("/transfers", lambda _: set(department.transfers(exam.study)) == both)
     for one in department.transfers(exam.study).values():
         path = f"/transfers/{one['id']}"
-        ended = department.until(path, lambda transfer: transfer["state"] not in ("waiting", "active"))
-        assert (ended["state"], ended["echo"], ended["tries"]) == ("succeeded", True, 1), ended
+        ended = department.until(path, lambda transfer: transfer["state"] in ENDED)
+        assert (ended["state"], ended["echo"], ended["commit"]["committed"]) == ("succeeded", True, IMAGES), ended
         assert ended["instances"] == {"total": IMAGES, "arrived": IMAGES, "refused": 0}
         rows = department.get(f"{path}/instances")["instances"]
         assert {row["instance"] for row in rows} == exam.sops
-        assert {(row["state"], row["status"]) for row in rows} == {("arrived", "0000")}
+        assert {(row["state"], row["status"]) for row in rows} == {("committed", "0000")}
     assert_everywhere(department, exam)
     assert_nothing_came_twice(department)
 
@@ -110,4 +131,8 @@ def told_in_order(department: Department, exam: Exam) -> None:
     told = department.told_of(exam.study)
     assert [one["kind"] for one in told[:IMAGES]] == ["stored"] * IMAGES
     assert {one["instance"] for one in told[:IMAGES]} == exam.sops
-    assert sorted(one["kind"] for one in told[IMAGES:]) == ["series-quiet", "study-quiet"]
+    rest = Counter(one["kind"] for one in told[IMAGES:])
+    assert (rest.pop("series-quiet"), rest.pop("study-quiet")) == (1, 1)
+    assert rest == {"step-completed": 1, "study-completed": 1}
+    department.until("/webhooks/ris", lambda hook: hook["position"] >= ids[-1])
+    assert in_order(department.receiver.events)[: len(whole)] == whole, "the webhook tells the same"
