@@ -157,6 +157,8 @@ async def _lone_part(answer: httpx.Response) -> AsyncGenerator[bytes, None]:
     closing delimiter may still come, its length is held back."""
     kind = answer.headers.get("content-type", "")
     if not kind.lower().startswith("multipart/"):
+        if not {"content-length", "transfer-encoding"} & set(answer.headers):
+            raise PeerFailed("the server's answer does not tell its length, so that it may be cut off")
         async for piece in answer.aiter_bytes():
             yield piece
         return

@@ -25,7 +25,7 @@ def configuration(dicomweb: str) -> dict[str, Any]:
         "groupEnabledModesFirst": True,
         "investigationalUseDialog": {"option": "never"},
         "showErrorDetails": "always",
-        "maxNumRequests": {"interaction": 100, "thumbnail": 5, "prefetch": 25},
+        "maxNumRequests": {"interaction": 100, "thumbnail": 5, "prefetch": 4},
         "defaultDataSourceName": _SOURCE,
         "dataSources": [
             {

@@ -15,7 +15,9 @@ import pytest
 
 from app.archive import prefetch
 from app.catalog.notices import Notices
+from app.dicom.destination import Destination
 from app.jobs import prefetch as worker
+from app.jobs.wado import WebSource
 from tests.support.archive import RunningArchive, free_port
 from tests.support.sending import Source, source
 from tests.support.small_files import data_set, encode, multipart, new_uid
@@ -364,6 +366,28 @@ async def test_a_server_that_answers_nonsense_is_given_up(
     async with fetching(source):
         ended = await source.ended(job["id"])
     assert (ended["state"], ended["reason"], ended["tries"]) == ("failed", reason, 2)
+    server.close()
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["length", "no_length"])
+async def test_an_answer_that_may_be_cut_off_is_not_stored(source: Source, patient: str, told: bool) -> None:
+    """The end of the connection may be that of the server: a data set that breaks off would be stored."""
+    one = data_set(PatientID=patient, PixelData=bytes(4096))
+    content = encode(one)[: None if told else -100]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        length = b"Content-Length: %d\r\n" % len(content) if told else b""
+        writer.write(b"HTTP/1.1 200 X\r\nContent-Type: application/dicom\r\n%b\r\n%b" % (length, content))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    there = Destination("there", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    web = WebSource(source.context, there)
+    named = (one.StudyInstanceUID, one.SeriesInstanceUID, one.SOPInstanceUID)
+    problem = await web.fetch(named[0], [named], whole=False)
+    assert ("may be cut off" in problem, len(await here(source, patient))) == ((False, 1) if told else (True, 0))
+    await web.close()
     server.close()
 
 

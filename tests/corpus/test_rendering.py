@@ -87,7 +87,7 @@ def facts_of(data: bytes, header: Header, members: Mapping[str, Any]) -> Facts:
 def ours(facts: Facts, frame: bytes) -> npt.NDArray[np.int16]:
     recipe, arguments = order(facts, 1, Wish("image/png"))
     arguments["shape"]["aspect"] = 1.0
-    return shades_of(io.BytesIO(render_frame(arguments, bytearray(frame + recipe))))
+    return shades_of(io.BytesIO(render_frame(arguments, memoryview(bytearray(frame + recipe)))))
 
 
 def shades_of(file: io.BytesIO | Path) -> npt.NDArray[np.int16]:

@@ -138,8 +138,9 @@ def test_a_bridge_that_dies_is_started_again(both: tuple[RunningArchive, int]) -
 def test_a_port_that_is_taken_is_told(tmp_path: Path, database_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        settings = {"FILEROOM_DIMSE_PORT": str(port), "FILEROOM_DATABASE_URL": database_url}
-        archive = start_archive(tmp_path / "data", port=0, ready=False, **settings)
+        archive = start_archive(
+            tmp_path / "data", ready=False, FILEROOM_DIMSE_PORT=str(port), FILEROOM_DATABASE_URL=database_url
+        )
         assert archive.process.wait(60) == 2
     archive.stop()
     assert f"Cannot listen for DIMSE on 127.0.0.1 port {port}: Address already in use." in archive.log
