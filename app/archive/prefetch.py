@@ -121,12 +121,13 @@ async def look(context: Context, now: datetime | None = None) -> bool:
 
 
 async def _matching(context: Context, rule: PrefetchRule, rows: Sequence[Row]) -> list[Row]:
-    """Those of the items that are to be done and are as the rule wants them."""
-    fit = {row["id"]: row for row in rows if row["state"] == State.SCHEDULED and row["patient_id"].strip()}
+    """Those of the items that are not called off and are as the rule wants them: who is quicker than this process, and
+    has done the step by now, wants its priors no less."""
+    fit = {row["id"]: row for row in rows if row["state"] in _OPEN and row["patient_id"].strip()}
     if not rule.where or not fit:
         return list(fit.values())
     query = read_query("STUDY", rule.where, limits=context.limits)
-    planned = items.among(worklist_search.plan(context, query, rule.where, None), list(fit))
+    planned = items.among(worklist_search.plan(context, query, rule.where, None, hidden=True), list(fit))
     try:
         async with aclosing(worklist_search.matching(context, planned, len(fit))) as found:
             return [fit[row["id"]] async for row in found]

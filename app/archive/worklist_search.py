@@ -61,13 +61,21 @@ async def search(
     return Answer([text_of(row, query) for row in rows[:limit]], cursor, total)
 
 
-def plan(context: Context, query: Query, parameters: Iterable[tuple[str, str]], peer: Peer | None) -> Plan:
-    """The conditions of a search, those of the peer's behaviour included."""
+def plan(
+    context: Context,
+    query: Query,
+    parameters: Iterable[tuple[str, str]],
+    peer: Peer | None,
+    *,
+    hidden: bool = False,
+) -> Plan:
+    """The conditions of a search, those of the peer's behaviour included; `hidden`: also among items that nobody sees
+    any more."""
     constraints = constraints_of(context, peer)
     timed = any(read_path(name) == START_TIME and "-" in value for name, value in parameters)
     today = datetime.now().strftime("%Y%m%d")
     criteria = constrain(query.criteria, constraints, today, timed=timed)
-    planned = catalog.plan(criteria, lenient=context.lenient_matching)
+    planned = catalog.plan(criteria, lenient=context.lenient_matching, hidden=hidden)
     if peer is None or peer.behaviour.worklist_stations == "all":
         return planned
     return catalog.at_station(planned, peer.ae_title, or_none=peer.behaviour.worklist_stations == "own-or-none")

@@ -13,7 +13,7 @@ import httpx
 import orjson
 import pytest
 
-from app.archive import prefetch
+from app.archive import prefetch, worklist
 from app.catalog.notices import Notices
 from app.dicom.destination import Destination
 from app.jobs import prefetch as worker
@@ -148,6 +148,15 @@ async def test_body_part_age_and_where(source: Source, second: RunningArchive, p
     async with fetching(source):
         await source.ended(job["id"])
     assert await here(source, patient) == {knee: 2}
+
+
+async def test_an_item_that_is_done_before_the_rules_are_asked_has_its_priors_too(source: Source, patient: str) -> None:
+    await source.register("http://127.0.0.1:1")
+    await rule(source, where={"ScheduledProcedureStepSequence.ScheduledStationAETitle": "CT1"})
+    for status in ("IN PROGRESS", "COMPLETED", "DISCONTINUED"):
+        study = await order(source, f"{patient} {status}", step_ScheduledStationAETitle="CT1")
+        await worklist.performed(source.context, new_uid(), status, [(study, "")])
+    assert len(await jobs(source)) == 2
 
 
 async def test_what_is_here_is_not_fetched_again(source: Source, second: RunningArchive, patient: str) -> None:
