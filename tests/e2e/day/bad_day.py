@@ -3,6 +3,8 @@ and each says at its end what must hold when everything is at rest."""
 
 from __future__ import annotations
 
+import random
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,10 +28,11 @@ _LONG = 180.0
 
 @dataclass
 class Day:
-    """Of one department: what was examined, and what came of it."""
+    """Of one department: what was examined, and what came of it. People take their time between steps, by `chance`."""
 
     department: Department
     folder: Path
+    chance: random.Random
     orders: int = 0
     normal: list[Exam] = field(default_factory=list)
     wrong: list[Exam] = field(default_factory=list)
@@ -103,17 +106,24 @@ class Day:
         exam.expose(IMAGES)
         self._store(exam)
         self._end(exam, "COMPLETED")
+        self._take_time()
         insist(lambda: self.department.modality.commit(exam), lambda status: status == TAKEN)
         assert_committed(self.department.modality, exam, _LONG)
 
+    def _take_time(self) -> None:
+        time.sleep(self.chance.uniform(0, 1))
+
     def _begin(self, exam: Exam) -> None:
+        self._take_time()
         insist(lambda: self.department.modality.begin(exam), lambda status: status in (TAKEN, KNOWN_ALREADY))
 
     def _store(self, exam: Exam) -> None:
+        self._take_time()
         insist(lambda: self.department.modality.store(exam), bool)
 
     def _end(self, exam: Exam, status: str, *, wrong_entry: bool = False) -> None:
         """Ends a step: an answer that was lost leaves it ended, and in the state that was wanted."""
+        self._take_time()
         modality = self.department.modality
 
         def end() -> int | None:
@@ -131,6 +141,7 @@ class Day:
 
     def _undo(self, exam: Exam) -> None:
         """Undoes what its discontinuation hid."""
+        self._take_time()
         (deletion,) = self.deletions(exam)
 
         def undo() -> int:

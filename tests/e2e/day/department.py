@@ -142,7 +142,7 @@ def at_work(folder: Path, **environment: str) -> Iterator[Department]:
     """A department with its routes to both destinations; keywords are settings of its archive."""
     with ExitStack() as stack:
         hl7 = free_port()
-        second = start_archive(folder / "second", ready=False, FILEROOM_WORKERS="1")
+        second = start_archive(folder / "second", ready=False, FILEROOM_WORKERS="1", FILEROOM_COMMITMENT_SECONDS="0.5")
         stack.callback(_end, second)
         archive, dimse = start_both(folder / "archive", **_QUICK | {"FILEROOM_HL7_PORT": str(hl7)} | environment)
         stack.callback(_end, archive)
