@@ -56,9 +56,9 @@ class Department:
         return get(self.user, path, **query)
 
     def put(self, path: str, **members: object) -> None:
-        """Registers something."""
-        answer = self.user.put(path, json=members)
-        assert answer.status_code in (201, 204), answer.text
+        """Registers something, again while the archive is away."""
+        said = patient(lambda: self.user.put(path, json=members))
+        assert said.status_code in (201, 204), f"{path}: {said.status_code} {said.text}"
 
     def until(self, path: str, is_so: Callable[[Any], bool], seconds: float = _PATIENCE, **query: str | int) -> Any:
         """What a GET answers as soon as it is as wanted."""
@@ -122,18 +122,24 @@ class Department:
 
 def get(user: httpx.Client, path: str, **query: str | int) -> Any:
     """What a GET answers, None for nothing; asked again while nobody answers, or says that it cannot now."""
+    said = patient(lambda: user.get(path, params=query))
+    assert said.status_code in (200, 204), f"{path}: {said.status_code} {said.text}"
+    return said.json() if said.content else None
+
+
+def patient(ask: Callable[[], httpx.Response]) -> httpx.Response:
+    """The answer to a request that may be repeated: one that is not "later"."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
-            answer = user.get(path, params=query)
+            answer = ask()
         except httpx.TransportError as error:
             said = repr(error)
         else:
-            if answer.status_code in (200, 204):
-                return answer.json() if answer.content else None
-            assert answer.status_code == 503, f"{path}: {answer.status_code} {answer.text}"
+            if answer.status_code != 503:
+                return answer
             said = answer.text
-        assert time.monotonic() < deadline, f"{path}: {said}"
+        assert time.monotonic() < deadline, said
         time.sleep(0.1)
 
 
