@@ -98,7 +98,9 @@ class Reception:
         if peer is None:
             return None
         settings = self._settings
-        seconds = settings.dimse_response_seconds or (None if patience else settings.dimse_remote_seconds)
+        seconds = settings.dimse_response_seconds or None
+        if not patience:
+            seconds = min(settings.dimse_remote_seconds, seconds or settings.dimse_remote_seconds)
         ours = local_ae(settings, settings.aes[0])
         return Called(
             aet, peer.host, peer.port, ours, None, patience=seconds, behaviour=peer.behaviour, peer=peer,

@@ -170,7 +170,15 @@ def _pgm(content: bytes) -> Array:
     kind, columns, rows, most = content.split(maxsplit=4)[:4]
     count = int(columns) * int(rows) * {b"P5": 1, b"P6": 3}[kind]
     wide = int(most) > 255
-    return np.frombuffer(content[-count * (1 + wide) :], ">u2" if wide else np.uint8)
+    found = np.frombuffer(content[-count * (1 + wide) :], ">u2" if wide else np.uint8)
+    return _narrowed(found, int(most)) if wide else found
+
+
+def _narrowed(found: Array, most: int) -> Array:
+    """djxl 0.7 tells the depth of the picture, and writes samples stretched to 16 bits; later ones write them as told."""
+    narrow = np.rint(found * (most / 65535))
+    is_stretched = bool((np.rint(narrow * (65535 / most)) == found).all())
+    return narrow.astype(np.uint16) if is_stretched else found
 
 
 _J = "1.2.840.10008.1.2.4."
