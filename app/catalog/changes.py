@@ -1,7 +1,7 @@
 """The change feed (migrations/sql/0007_changes.sql): what was stored, replaced, deleted, undone or has become quiet, in
 an order in which one transaction that began after another had ended comes after it.
 
-Ids are of one sequence and taken by transactions that have an id already. The sequencer notes the last id and the next
+Ids are of one sequence and taken by transactions that have an id already. The sequencer notes the last id, then takes a
 transaction id; when every transaction before that one has ended, no id up to there can come any more: the horizon."""
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ KINDS = (
 """Of events."""
 
 _LAST = "SELECT last_value - (NOT is_called)::integer FROM instance_id_seq"
-_SNAPSHOT = """
-SELECT pg_snapshot_xmin(s)::text::bigint AS oldest, pg_snapshot_xmax(s)::text::bigint AS next
-  FROM pg_current_snapshot() AS s
-"""
+_TRANSACTION = "SELECT pg_current_xact_id()::text::bigint"
+"""Greater than the id of every transaction that has one by now. The end of a snapshot (`xmax`) is not: it stands behind
+the newest transaction that has ended, and one that runs may be newer."""
+_OLDEST = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
 _HORIZON = "SELECT id FROM change_cursor WHERE name = 'horizon'"
 _ADVANCE = """
 WITH moved AS (UPDATE change_cursor SET id = $1 WHERE name = 'horizon' AND id < $1 RETURNING id)
@@ -71,7 +71,7 @@ class Change(NamedTuple):
 
 
 class Barrier(NamedTuple):
-    """`last` is the newest id that was taken while `transaction` was the next transaction id."""
+    """`last` is the newest id that was taken before `transaction` began."""
 
     last: int
     transaction: int
@@ -80,11 +80,10 @@ class Barrier(NamedTuple):
 async def sequence(catalog: Catalog, barrier: Barrier | None) -> Barrier | None:
     """One turn of the sequencer: moves the horizon to `barrier` when that is settled, and gives the next barrier.
     Several may run at once."""
-    last = await catalog.fetchval(_LAST)
-    snapshot = await catalog.fetchrow(_SNAPSHOT)
-    assert snapshot is not None
-    barrier = barrier or Barrier(last, snapshot["next"])
-    if snapshot["oldest"] < barrier.transaction:
+    if barrier is None:
+        last = await catalog.fetchval(_LAST)  # before the transaction: who took an id by now has a smaller one
+        barrier = Barrier(last, await catalog.fetchval(_TRANSACTION))
+    if await catalog.fetchval(_OLDEST) < barrier.transaction:
         return barrier
     await catalog.execute(_ADVANCE, barrier.last)
     return None

@@ -92,6 +92,22 @@ async def test_G22_no_event_is_told_before_one_that_can_still_come(source: Sourc
     await slow.close()
 
 
+async def test_G22_the_newest_transaction_is_waited_for_too(source: Source) -> None:
+    """Nothing that began after it has ended yet: a snapshot does not show that it is there."""
+    catalog = source.context.catalog
+    slow = await asyncpg.connect(catalog.url)
+    transaction = slow.transaction()
+    await transaction.start()
+    early = await slow.fetchval("SELECT add_change('deleted', '1.2', '', '', '{}')")
+    barrier = await changes.sequence(catalog, None)
+    assert barrier is not None
+    assert await changes.horizon(catalog) < early
+    await transaction.commit()
+    assert await changes.sequence(catalog, barrier) is None
+    assert [row["id"] for row in await feed(source)] == [early]
+    await slow.close()
+
+
 async def test_G22_many_at_once_are_all_told(source: Source) -> None:
     """A reader that follows while stores and deletes run side by side sees each event once."""
     expected: set[str] = set()
