@@ -26,6 +26,10 @@ IMAGES = 4
 _LONG = 180.0
 
 
+def _have_ended(listed: dict[str, Any]) -> bool:
+    return all(one["state"] in ("succeeded", "failed", "cancelled") for one in listed["transfers"])
+
+
 @dataclass
 class Day:
     """Of one department: what was examined, and what came of it. People take their time between steps, by `chance`."""
@@ -164,12 +168,13 @@ class Day:
         """Every transfer has succeeded, every state is as it must be, and the copies are what was made."""
         department = self.department
         self._assert_told()
+        states = department.worklist_states()
         for exam in self.normal:
             self._assert_sent(exam)
             known = department.steps(exam.study)
             assert known["status"] == "COMPLETED"
             assert [step["missing"] for step in known["steps"] if step["uid"] == exam.uid] == [0]
-            assert department.worklist_states(str(exam.item.PatientID)) == ["completed hidden"]
+            assert states[str(exam.item.PatientID)] == "completed hidden"
         for exam in self.wrong:
             (deletion,) = self.deletions(exam)
             assert (deletion["study_uid"], deletion["ended"]) == (exam.study, "")
@@ -178,10 +183,15 @@ class Day:
         for exam in self.undone:
             insist(lambda: self._undo_at_second(exam), lambda sops: sops == sorted(exam.sops), _LONG)  # noqa: B023
             self._assert_sent(exam)
-            assert department.worklist_states(str(exam.item.PatientID)) == ["scheduled"]
+            assert states[str(exam.item.PatientID)] == "scheduled"
         for images in self.priors.values():
             assert_here(department, images)
-        for one in department.get("/transfers", limit=1000)["transfers"]:
+        self._assert_ended()
+
+    def _assert_ended(self) -> None:
+        """Every job ends, and says why if not with success."""
+        department = self.department
+        for one in department.until("/transfers", _have_ended, _LONG, limit=1000)["transfers"]:
             rows = department.get(f"/transfers/{one['id']}/instances")["instances"]
             refused = {row["reason"] for row in rows if row["state"] not in ("arrived", "committed")}
             assert (one["state"], refused) in (("succeeded", set()), ("failed", {GONE})), (one, rows)

@@ -68,17 +68,18 @@ class Department:
             time.sleep(0.05)
         return found
 
-    def worklist_states(self, patient: str) -> list[str]:
-        """The state of each worklist item of a patient, `hidden` behind that of one which nobody sees any more."""
+    def worklist_states(self, patient: str = "*") -> dict[str, str]:
+        """The state of the worklist item of each patient, `hidden` behind that of one which nobody sees any more."""
         command = [sys.executable, "-m", "app.cli", "worklist", "list", "--key", f"PatientID={patient}"]
         done = subprocess.run(command, cwd=ROOT, env=self.archive.environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        found = []
+        states = ("scheduled", "in progress", "completed", "discontinued", "cancelled")
+        found = {}
         for line in done.stdout.splitlines():
-            words = line[100:].split()
-            states = ("scheduled", "in progress", "completed", "discontinued", "cancelled")
-            state = next(state for state in states if state in line[100:])
-            found.append(f"{state} hidden" if "hidden" in words else state)
+            name = line.split()[4]
+            assert name not in found, done.stdout
+            state = next(state for state in states if f"  {state}" in line)
+            found[name] = f"{state} hidden" if "  hidden " in line else state
         return found
 
     def steps(self, study: str) -> dict[str, Any]:

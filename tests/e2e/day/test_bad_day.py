@@ -18,8 +18,8 @@ from tests.support.faults import planted
 from tests.support.receiver import in_order
 
 DAYS = tier(1, 100, 500)
-ROUNDS = tier(1, 3, 3)
-"""How often each deed is done in a day; there are twice as many patients of each kind."""
+ROUNDS, PATIENTS = tier(1, 3, 3), tier(1, 6, 6)
+"""How often each deed is done in a day, and how many patients of each kind there are."""
 
 
 @pytest.mark.parametrize("number", range(DAYS))
@@ -29,7 +29,7 @@ def test_G22_G23_a_bad_day_loses_nothing(number: int, tmp_path: Path) -> None:
         day, havoc = Day(department, tmp_path, random.Random(seed)), Havoc(department, seed)
         with Follower(department.archive.url) as follower:
             with havoc.raging(ROUNDS):
-                day.play(ROUNDS * 2)
+                day.play(PATIENTS)
             day.assert_all_is_well()
             assert_nothing_came_twice(department, {sop for exam in day.undone for sop in exam.sops})
             whole = department.changes()

@@ -52,7 +52,7 @@ def scheduled(department: Department, order: Order) -> Exam:
     """The order makes an item, which the modality sees."""
     assert seen(department) == []
     assert send(department.hl7, order.orm()) == 1
-    assert department.worklist_states(order.patient) == ["scheduled"]
+    assert department.worklist_states(order.patient) == {order.patient: "scheduled"}
     (item,) = seen(department)
     exam = Exam(item)
     assert (exam.study, exam.step_id, item.AccessionNumber) == (order.study, order.step_id, order.accession)
@@ -80,7 +80,7 @@ def performed(department: Department, exam: Exam) -> None:
     assert [step["status"] for step in department.steps(exam.study)["steps"]] == ["IN PROGRESS"]
     (item,) = seen(department)
     assert item.ScheduledProcedureStepSequence[0].ScheduledProcedureStepStatus == "STARTED"
-    assert department.worklist_states(patient) == ["in progress"]
+    assert department.worklist_states(patient) == {patient: "in progress"}
     exam.expose(IMAGES)
     assert modality.store(exam)
     assert department.steps(exam.study)["status"] == "IN PROGRESS"
@@ -92,7 +92,7 @@ def performed(department: Department, exam: Exam) -> None:
     assert found.PerformedProcedureStepStatus == "COMPLETED"
     assert len(found.PerformedSeriesSequence[0].ReferencedImageSequence) == IMAGES
     assert seen(department) == []
-    assert department.worklist_states(patient) == ["completed hidden"]
+    assert department.worklist_states(patient) == {patient: "completed hidden"}
     assert_here(department, exam.images)
     department.until("/transfers", lambda _: department.told_second(exam.uid) == "COMPLETED")
 
