@@ -162,10 +162,11 @@ def _jpeg_2000(picture: Picture, encoded: Encoded) -> Array:
 
 
 def _high_throughput(picture: Picture, encoded: Encoded) -> Array:
-    """OpenJPH is twice as fast as OpenJPEG, which takes what it declines."""
+    """OpenJPH is twice as fast as OpenJPEG, which takes what it declines; and what was lossy, where OpenJPH's samples may
+    pass their range, and white comes out as black."""
     found = _described(picture, encoded)
     try:
-        array = htj2k_decode(encoded)
+        array = jpeg2k_decode(encoded) if found.method else htj2k_decode(encoded)
     except CODEC_ERRORS:
         array = jpeg2k_decode(encoded)
     return _as_represented(picture, array, found.precision)
