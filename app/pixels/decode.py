@@ -162,8 +162,8 @@ def _jpeg_2000(picture: Picture, encoded: Encoded) -> Array:
 
 
 def _high_throughput(picture: Picture, encoded: Encoded) -> Array:
-    """OpenJPH is twice as fast as OpenJPEG, which takes what it declines; and what was lossy, where OpenJPH's samples may
-    pass their range, and white comes out as black."""
+    """OpenJPH is twice as fast as OpenJPEG, which takes what it declines; and what was lossy, where samples of OpenJPH
+    pass their range, so that white comes out as black."""
     found = _described(picture, encoded)
     try:
         array = jpeg2k_decode(encoded) if found.method else htj2k_decode(encoded)
