@@ -69,13 +69,13 @@ class Source(Protocol):
 
 async def registered(context: Context) -> list[PrefetchRule]:
     """Every rule, by name."""
-    rows = await catalog.everyone(context.catalog)
+    rows = await catalog.RULES.everyone(context.catalog)
     return [PrefetchRule.from_json(name, orjson.loads(text)) for name, text in rows]
 
 
 async def one(context: Context, name: str) -> PrefetchRule:
     """The rule of this name; raises `NotFound`."""
-    text = await catalog.find(context.catalog, name) if "\0" not in name else None
+    text = await catalog.RULES.find(context.catalog, name) if "\0" not in name else None
     if text is None:
         raise NotFound("no such rule")
     return PrefetchRule.from_json(name, orjson.loads(text))
@@ -91,7 +91,7 @@ async def put(context: Context, principal: str, rule: PrefetchRule) -> bool:
 async def remove(context: Context, principal: str, name: str) -> None:
     """Removes a rule; raises `NotFound`. What it has queued stays."""
     await context.audit(AuditEvent("remove-prefetch-rule", principal))
-    if "\0" in name or not await catalog.delete(context.catalog, name):
+    if "\0" in name or not await catalog.RULES.delete(context.catalog, name):
         raise NotFound("no such rule")
 
 

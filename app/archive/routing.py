@@ -18,6 +18,7 @@ from app.archive.transfers import Target
 from app.catalog import changes, queue, routing
 from app.catalog.changes import Change
 from app.catalog.queue import NewJob
+from app.catalog.registry import ROUTES
 from app.dicom.attributes import Level
 from app.dicom.destination import plain_name
 from app.dicom.peer import ae_title
@@ -135,13 +136,13 @@ def _whole(value: dict[str, Any], name: str, default: int, most: int) -> int:
 
 async def registered(context: Context) -> list[Route]:
     """Every route, by name."""
-    rows = await routing.everyone(context.catalog)
+    rows = await ROUTES.everyone(context.catalog)
     return [Route.from_json(name, orjson.loads(text), context.quiet_seconds) for name, text in rows]
 
 
 async def one(context: Context, name: str) -> Route:
     """The route of this name; raises `NotFound`."""
-    text = await routing.find(context.catalog, name) if "\0" not in name else None
+    text = await ROUTES.find(context.catalog, name) if "\0" not in name else None
     if text is None:
         raise NotFound("no such route")
     return Route.from_json(name, orjson.loads(text), context.quiet_seconds)
@@ -151,13 +152,13 @@ async def put(context: Context, principal: str, route: Route) -> bool:
     """Adds a route, or replaces it; whether it is new. It is asked about events from now on."""
     await route.target.check(context)
     await context.audit(AuditEvent("put-route", principal))
-    return await routing.put(context.catalog, route.name, orjson.dumps(route.to_json()).decode())
+    return await ROUTES.put(context.catalog, route.name, orjson.dumps(route.to_json()).decode())
 
 
 async def remove(context: Context, principal: str, name: str) -> None:
     """Removes a route; raises `NotFound`. What it has queued stays."""
     await context.audit(AuditEvent("remove-route", principal))
-    if "\0" in name or not await routing.delete(context.catalog, name):
+    if "\0" in name or not await ROUTES.delete(context.catalog, name):
         raise NotFound("no such route")
 
 

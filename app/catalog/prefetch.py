@@ -13,14 +13,16 @@ import orjson
 
 from app.catalog.engine import Catalog
 from app.catalog.queue import NewJob
+from app.catalog.registry import Registry
 
 Row = asyncpg.Record
 Named = tuple[str, str, str]
 """UIDs of study, series and instance."""
 
-_ALL = "SELECT name, json FROM prefetch_rule ORDER BY name"
-_ONE = "SELECT json FROM prefetch_rule WHERE name = $1"
-_PUT = """
+RULES = Registry(
+    "SELECT name, json FROM prefetch_rule ORDER BY name",
+    "SELECT json FROM prefetch_rule WHERE name = $1",
+    """
 WITH open_items AS (
     INSERT INTO prefetch_look (item_id)
     SELECT id FROM worklist_item WHERE state = 0 AND (hidden_at IS NULL OR hidden_at > now())
@@ -29,11 +31,13 @@ WITH open_items AS (
 INSERT INTO prefetch_rule (name, json) VALUES ($1, $2::jsonb)
     ON CONFLICT (name) DO UPDATE SET json = excluded.json, updated_at = now()
 RETURNING xmax = 0
-"""
-_DELETE = """
+""",
+    """
 WITH made AS (DELETE FROM prefetch_made WHERE rule = $1)
 DELETE FROM prefetch_rule WHERE name = $1 RETURNING name
-"""
+""",
+)
+"""When one is put, all open items are looked at once more."""
 _NEXT_LOOK = "SELECT extract(epoch FROM min(look_at) - now())::float8 FROM prefetch_look"
 _DUE = """
 SELECT w.* FROM prefetch_look l JOIN worklist_item w ON w.id = l.item_id
@@ -96,27 +100,11 @@ class Later(NamedTuple):
     at: datetime
 
 
-async def everyone(catalog: Catalog) -> list[tuple[str, str]]:
-    """(name, JSON text) of every rule, by name."""
-    return [(row["name"], row["json"]) for row in await catalog.fetch(_ALL)]
-
-
-async def find(catalog: Catalog, name: str) -> str | None:
-    """The JSON text of a rule; None when there is none."""
-    found: str | None = await catalog.fetchval(_ONE, name)
-    return found
-
-
 async def put(catalog: Catalog, name: str, text: str) -> bool:
-    """Adds a rule, or replaces it; whether it is new. All open items are looked at once more."""
-    is_new = bool(await catalog.fetchval(_PUT, name, text))
+    """Adds a rule, or replaces it; whether it is new. The jobs hear of it."""
+    is_new = await RULES.put(catalog, name, text)
     catalog.bell.ring()
     return is_new
-
-
-async def delete(catalog: Catalog, name: str) -> bool:
-    """Removes a rule; False when there is none."""
-    return await catalog.fetchval(_DELETE, name) is not None
 
 
 async def next_look(catalog: Catalog) -> float | None:

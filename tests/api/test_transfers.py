@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
-import orjson
 import pytest
 import pytest_asyncio
 
@@ -18,6 +16,7 @@ from app.catalog.notices import Notices
 from app.catalog.queue import DIMSE, STOW
 from tests.support.archive import RunningArchive, free_port
 from tests.support.samples import Sample, new_token, new_uid
+from tests.support.scripted_web import scripted
 from tests.support.sending import Source, source, working
 from tests.support.small_files import data_set, encode
 from tests.support.stored import put
@@ -29,36 +28,6 @@ async def fetch(url: str, accept: str = "*/*") -> httpx.Response:
     """GET at the other archive."""
     async with httpx.AsyncClient() as client:
         return await client.get(url, headers={"Accept": accept})
-
-
-Answer = Callable[[bytes], tuple[int, object]]
-
-
-@asynccontextmanager
-async def scripted(answer: Answer) -> AsyncIterator[str]:
-    """A server of HTTP that answers each body as `answer` says (status, JSON); -1 breaks the connection."""
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while head := await reader.readuntil(b"\r\n\r\n"):
-            length = next((int(x[15:]) for x in head.lower().split(b"\r\n") if x.startswith(b"content-length:")), 0)
-            status, value = answer(await reader.readexactly(length))
-            if status < 0:
-                break
-            body = orjson.dumps(value)
-            writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body))
-        writer.close()
-
-    async def quietly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await serve(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
-
-    server = await asyncio.start_server(quietly, "127.0.0.1", 0)
-    try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/dicom-web"
-    finally:
-        server.close()
 
 
 def receipt(tag: str, sop: str, reason: int = 0) -> dict[str, Any]:
@@ -222,7 +191,7 @@ async def test_G23_an_instance_is_done_only_when_the_receipt_names_it(source: So
     ]
     seen: list[bytes] = []
 
-    def answer(body: bytes) -> tuple[int, object]:
+    def answer(method: str, path: str, body: bytes) -> tuple[int, object]:
         seen.append(body)
         return answers[len(seen) - 1]
 
@@ -251,7 +220,7 @@ async def test_what_is_refused_for_good_is_not_sent_again(
     good, bad = await source.study(2)
     count = 0
 
-    def judge(body: bytes) -> tuple[int, object]:
+    def judge(method: str, path: str, body: bytes) -> tuple[int, object]:
         nonlocal count
         count += 1
         if bad.sop.encode() in body:
@@ -320,7 +289,7 @@ async def test_G24_a_poison_transfer_stops_after_its_tries_and_blocks_nobody(sou
     (poison,), (good,) = await source.study(1), await source.study(1)
     count = 0
 
-    def answer(body: bytes) -> tuple[int, object]:
+    def answer(method: str, path: str, body: bytes) -> tuple[int, object]:
         nonlocal count
         if poison.sop.encode() in body:
             count += 1
@@ -397,7 +366,7 @@ async def test_jobs_of_one_order_are_done_in_their_order(source: Source) -> None
     samples = [(await source.study(1))[0] for _ in range(6)]
     seen: list[str] = []
 
-    def answer(body: bytes) -> tuple[int, object]:
+    def answer(method: str, path: str, body: bytes) -> tuple[int, object]:
         (one,) = (one for one in samples if one.sop.encode() in body)
         seen.append(one.sop)
         if seen.count(one.sop) < 2:  # each fails once: none may overtake it
