@@ -10,7 +10,7 @@ import orjson
 
 from app.archive.row import make_row
 from app.catalog.engine import Catalog
-from app.catalog.instances import InstanceTable
+from app.catalog.instances import InstanceTable, NewInstance
 from app.dicom.attributes import INDEXED, INSTANCE_DEFAULT, LEVEL_OF
 from app.dicom.header import BULK_MARK, Header
 
@@ -76,9 +76,14 @@ def _text(e: dict[str, Any]) -> str:
     return "\\".join(texts)
 
 
+def rows_of(datasets: Sequence[DataSet]) -> list[NewInstance]:
+    """What the store path would hand to the catalog for files with these data sets."""
+    return [make_row(header_of(each), uuid4().hex[:12], 1000, (uuid4().bytes, b""), b"") for each in datasets]
+
+
 async def store(catalog: Catalog, datasets: Sequence[DataSet], batch: int = 50) -> None:
     """Stores data sets as instances."""
     table = InstanceTable(catalog)
-    rows = [make_row(header_of(each), uuid4().hex[:12], 1000, (uuid4().bytes, b""), b"") for each in datasets]
+    rows = rows_of(datasets)
     for at in range(0, len(rows), batch):
         await table.commit(rows[at : at + batch], "replace")
