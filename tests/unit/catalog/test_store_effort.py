@@ -22,7 +22,8 @@ READ_EACH = 30
 
 
 def instance(number: int, study: int) -> DataSet:
-    return data_set(f"1.2.{study}", f"1.2.{study}.1", f"1.2.{study}.1.{number}", {"00100020": element("LO", f"P{study}")})
+    patient = {"00100020": element("LO", f"P{study}")}
+    return data_set(f"1.2.{study}", f"1.2.{study}.1", f"1.2.{study}.1.{number}", patient)
 
 
 async def entries_read(catalog: Catalog) -> int:
