@@ -209,17 +209,18 @@ async def test_what_others_do_is_seen_a_little_later(source: Source, monkeypatch
 async def test_events_are_streamed_from_where_a_reader_stopped(archive: RunningArchive) -> None:
     async with httpx.AsyncClient(timeout=30) as client:
 
-        async def store() -> Sample:
+        async def store() -> None:
             one = Sample(new_uid(), new_uid(), new_uid(), new_token())
+            wanted.append(one.sop)
             headers = {"Content-Type": "application/dicom"}
             await client.post(f"{archive.root}/studies", content=one.encode(), headers=headers)
-            return one
 
         async def follow(count: int, **headers: str) -> list[dict[str, Any]]:
             found = []
             headers |= {"Accept": "text/event-stream"}
             async with client.stream("GET", f"{archive.url}/changes?after={start}", headers=headers) as answer:
                 assert answer.headers["content-type"] == "text/event-stream"
+                follows.set()
                 async for line in answer.aiter_lines():
                     if line.startswith("data: "):
                         row = orjson.loads(line[6:])
@@ -229,10 +230,12 @@ async def test_events_are_streamed_from_where_a_reader_stopped(archive: RunningA
             return found
 
         start = (await client.get(f"{archive.url}/changes?after=newest")).json()["next"]
-        wanted = [(await store()).sop]
+        wanted: list[str] = []
+        follows = asyncio.Event()
+        await store()
         reading = asyncio.create_task(follow(2))
-        await asyncio.sleep(0.5)
-        wanted.append((await store()).sop)
+        await follows.wait()
+        await store()
         first = await reading
         assert [row["instance"] for row in first] == wanted
         again = await follow(1, **{"Last-Event-ID": str(first[0]["id"])})

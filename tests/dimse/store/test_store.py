@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from tests.requirements.instances import CT, encode, make, rows
 from tests.requirements.test_storage import PRIVATE_CLASS, UNKNOWN_CLASS, listed_classes, listed_syntaxes
 from tests.support.archive import RunningArchive
 from tests.support.samples import new_sample
+from tests.support.waiting import soon
 
 SUCCESS = 0
 REFUSED = {"sop class": 0x0122, "not authorised": 0x0124}
@@ -176,10 +178,13 @@ async def test_an_abort_in_mid_object_leaves_nothing(bridge: Bridge, archive: Ru
         async with bridge.associate([one.context]) as association:
             await send(association, one, breaking())
     study = one.path.split("/")[2]
-    await asyncio.sleep(0.2)
+
+    def left() -> list[Path]:
+        return [file for file in archive.data.rglob(f"{one.sop_instance}~*") if study in str(file)]
+
+    await soon(lambda: not left(), "nothing is left on disk")
     with pytest.raises(NotFound):
         await bridge.stored(one.path)
-    assert [file for file in archive.data.rglob(f"{one.sop_instance}~*") if study in str(file)] == []
     async with bridge.associate([one.context]) as association:
         assert (await send(association, one)).status == SUCCESS
 

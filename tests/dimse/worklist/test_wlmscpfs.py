@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import io
 import subprocess
-import time
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -24,6 +23,7 @@ from tests.dimse.find.asking import Reply
 from tests.dimse.worklist.conftest import CALLED, ask, associated, keys
 from tests.support.archive import free_port
 from tests.support.bridge import RunningBridge, dcmtk
+from tests.support.waiting import listens, until
 from tests.support.worklist import RESOURCE
 from tests.testdata.fixtures import CorpusFile
 
@@ -95,7 +95,7 @@ def theirs(folder: Path) -> Iterator[Association]:
     command = [dcmtk("wlmscpfs"), "--single-process", "-dhl", "-dfp", str(folder), str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        time.sleep(0.3)
+        until(lambda: listens(port), "it listens")
         with associated(port) as association:
             yield association
     finally:

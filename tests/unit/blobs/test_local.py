@@ -17,6 +17,7 @@ from app.blobs.journal import tombstone
 from app.blobs.keys import folder, make_key, new_version
 from app.blobs.local import BUFFER, LocalBlobStore
 from app.errors import BlobStoreFailed, Corrupt, StorageFull
+from tests.support.waiting import soon
 
 LINE = tombstone("delete", ["x"])
 
@@ -283,5 +284,4 @@ async def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
         writer = store.create(make_key("1.2", "1.3", "1.4", new_version()))
         await writer.write(b"x" * (BUFFER * 2))
         await writer.abandon()
-    await asyncio.sleep(0.1)
-    assert [path for path in open_paths() if path.startswith(str(tmp_path))] == []
+    await soon(lambda: not any(path.startswith(str(tmp_path)) for path in open_paths()), "all are closed")

@@ -27,6 +27,7 @@ from app.errors import (
 from dimse_bridge.archive_client.archive import Archive, Receipt
 from dimse_bridge.archive_client.connection import WINDOW, Times
 from dimse_bridge.archive_client.faults import ArchiveFailed
+from tests.support.waiting import PATIENCE
 from tests.unit.bridge.scripted_server import Exchange, Script, serving
 
 JSON = "application/dicom+json"
@@ -383,10 +384,11 @@ async def test_a_reader_that_stops_holds_the_server_back() -> None:
         async for part in parts:
             first = await anext(part.chunks())
             assert len(first) <= 2 * WINDOW
-            await asyncio.sleep(0.3)
-            before = sent
-            await asyncio.sleep(0.2)
-            assert sent == before
+            before = -1
+            async with asyncio.timeout(PATIENCE):
+                while sent != before:
+                    before = sent
+                    await asyncio.sleep(0.2)
             break
         await parts.aclose()
         archive.close()

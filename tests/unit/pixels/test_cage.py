@@ -16,6 +16,7 @@ import pytest_asyncio
 from app.dicom.status import Outcome, outcome_of
 from app.errors import DecoderFailed, LimitExceeded, Overloaded, Undecodable
 from app.pixels.cage import Cage, CageLimits
+from tests.support.waiting import soon
 
 TASKS = "tests.support.cage_tasks"
 LIMITS = CageLimits(children=2, seconds=20, cpu=10, memory=256 << 20, waiting=4)
@@ -105,7 +106,7 @@ async def test_G32_no_file_and_no_network(cage: Cage) -> None:
 
 async def test_a_cancelled_job_frees_its_place(cage: Cage) -> None:
     jobs = [asyncio.ensure_future(cage.run("sleep", {"seconds": 60})) for _ in range(2)]
-    await asyncio.sleep(0.3)
+    await soon(lambda: len(processes()) == 3, "both children are there")
     for job in jobs:
         job.cancel()
     await asyncio.gather(*jobs, return_exceptions=True)
