@@ -155,8 +155,12 @@ LONG = "600"
 @pytest.fixture
 def own_archive(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> Iterator[RunningArchive]:
     """An archive that a test may end, which waits long for requests under way unless the parameter says less."""
-    settings = {"FILEROOM_SHUTDOWN_SECONDS": getattr(request, "param", LONG), "FILEROOM_BODY_SECONDS": LONG}
-    running = start_archive(tmp_path / "data", FILEROOM_DATABASE_URL=database_url, **settings)
+    running = start_archive(
+        tmp_path / "data",
+        FILEROOM_DATABASE_URL=database_url,
+        FILEROOM_SHUTDOWN_SECONDS=getattr(request, "param", LONG),
+        FILEROOM_BODY_SECONDS=LONG,
+    )
     yield running
     if running.process.poll() is None:
         running.kill()
