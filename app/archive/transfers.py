@@ -17,7 +17,7 @@ from app.archive.audit import AuditEvent
 from app.archive.context import Context
 from app.catalog import asked_commitments, queue, step_messages
 from app.catalog.notices import QUEUE, Notices
-from app.catalog.queue import ASKED, DIMSE, REFUSED, SENDING, STATES, STOW, Due, Job, JobInstance, NewJob, Told
+from app.catalog.queue import ASKED, DIMSE, FAILED, REFUSED, SENDING, STATES, STOW, Due, Job, JobInstance, NewJob, Told
 from app.catalog.step_messages import Message
 from app.dicom.commitment import Result
 from app.dicom.uid import is_uid
@@ -201,19 +201,29 @@ async def claim(context: Context, name: str) -> Lease | None:
         if job.step_uid:
             return Lease(token, job, message=await step_messages.message(catalog, job.id))
         if job.phase == SENDING:
-            return await _sending(context, token, job)
+            sending = await _sending(context, token, job)
+            if sending is not None:
+                return sending
+            continue
         asking = await _asking(context, token, job)
         if asking is not None:
             return Lease(token, job, asking=asking)
 
 
-async def _sending(context: Context, token: str, job: Job) -> Lease:
-    rules, catalog = context.transfers, context.catalog
-    due = await queue.due(catalog, job.id, PORTION)
+async def _sending(context: Context, token: str, job: Job) -> Lease | None:
+    """What a worker has to send; None when there is nothing left of that: no destination need be there for it."""
+    due = await queue.due(context.catalog, job.id, PORTION)
+    there = [one for one in due if one.sop_class]
     gone: list[Told] = [(one.at, REFUSED, 0, GONE) for one in due if not one.sop_class]
     if gone:
-        await queue.report(catalog, token, rules.lease_seconds, gone)
-    return Lease(token, job, [one for one in due if one.sop_class])
+        await queue.report(context.catalog, token, context.transfers.lease_seconds, gone)
+    if there:
+        return Lease(token, job._replace(failed=job.failed + len(gone)), there)
+    try:
+        await end(context, token, "more" if len(due) == PORTION else "ended")
+    except NotFound:
+        log.info("transfer %d is no longer ours", job.id)
+    return None
 
 
 async def _asking(context: Context, token: str, job: Job) -> Asking | None:
@@ -276,6 +286,8 @@ async def committed(context: Context, uid: str, result: Result, reason: str = _N
     state = await asked_commitments.settle(context.catalog, uid, *told, context.transfers.pause_seconds)
     if state is None:
         raise NotFound("no such storage commitment request")
+    if state == FAILED:
+        await queue.explain(context.catalog, uid)
     log.info("a request for storage commitment is settled", extra={"fields": {"count": len(result.committed)}})
     return STATES[state]
 

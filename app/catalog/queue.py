@@ -14,6 +14,7 @@ from app.catalog.engine import Catalog
 STOW, DIMSE, PREFETCH = "stow", "dimse", "prefetch"
 """The queues: what the job process sends itself, what bridges send, and what is brought here."""
 STATES = ("waiting", "active", "succeeded", "failed", "cancelled", "committing")
+FAILED = STATES.index("failed")
 COMMITTING = STATES.index("committing")
 """How a job that waits or is active is told of when everything was sent and commitment is asked for."""
 INSTANCE_STATES = ("waiting", "arrived", "refused", "committed")
@@ -167,7 +168,20 @@ SELECT w.at, w.study_uid, w.series_uid, w.sop_uid, coalesce(c.sop_class, ''), co
  WHERE w.job_id = $1 AND w.state = 0 ORDER BY w.at LIMIT $2
 """
 _REPORT = "SELECT report_job($1, $2, $3::jsonb)"
-_END = "SELECT end_job($1, $2, $3, $4, $5, $6)"
+_END = """
+SELECT end_job($1, $2, coalesce(nullif($3, ''), (
+    SELECT format('%s of %s instances did not arrive: %s', j.failed, j.total, i.reason)
+      FROM job j JOIN job_instance i ON i.job_id = j.id AND i.state = 2
+     WHERE j.lease = $1 AND j.state = 1 AND j.failed > 0
+     GROUP BY j.failed, j.total, i.reason ORDER BY count(*) DESC, i.reason LIMIT 1), ''), $4, $5, $6)
+"""
+_EXPLAIN = """
+UPDATE job j SET reason = format('%s of %s instances did not arrive: %s', j.failed, j.total, (
+    SELECT i.reason FROM job_instance i WHERE i.job_id = j.id AND i.state = 2
+     GROUP BY i.reason ORDER BY count(*) DESC, i.reason LIMIT 1))
+  FROM asked_commitment a
+ WHERE a.uid = $1 AND j.id = a.job_id AND j.state = 3 AND j.failed > 0 AND j.reason = ''
+"""
 _FORGET = """
 WITH old AS (
     SELECT id FROM job
@@ -245,9 +259,16 @@ async def report(catalog: Catalog, lease: str, seconds: float, told: Sequence[To
 async def end(
     catalog: Catalog, lease: str, outcome: str, reason: str, pause: float, days: float, patience: float
 ) -> int | None:
-    """Ends a lease, see `end_job`; the new state of its job, None when the lease is gone."""
+    """Ends a lease, see `end_job`; the new state of its job, None when the lease is gone. Without a `reason` the job
+    says why most of its refused instances were."""
     state: int | None = await catalog.fetchval(_END, lease, outcome, reason, pause, days, patience)
     return state
+
+
+async def explain(catalog: Catalog, transaction: str) -> None:
+    """Has a failed job without a reason say why most of its refused instances were; it asked for storage commitment
+    under this Transaction UID."""
+    await catalog.execute(_EXPLAIN, transaction)
 
 
 async def forget(catalog: Catalog, days: float, failed_days: float, most: int) -> int:

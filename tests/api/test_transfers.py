@@ -251,7 +251,39 @@ async def test_an_instance_deleted_meanwhile_is_told(source: Source, archive: Ru
     async with working(source):
         ended = await source.ended(number)
     assert (ended["state"], ended["instances"]["arrived"], ended["instances"]["refused"]) == ("failed", 1, 1)
+    assert ended["reason"] == f"1 of 2 instances did not arrive: {deed.GONE}"
+    rows = (await source.client.get(f"/transfers/{number}/instances")).json()["instances"]
+    told = {row["instance"]: (row["state"], row["reason"]) for row in rows}
+    assert told == {gone.sop: ("refused", deed.GONE), there.sop: ("arrived", "")}
     assert (await fetch(f"{archive.root}{there.path}/metadata")).status_code == 200
+
+
+async def test_a_transfer_of_nothing_that_is_left_asks_nobody(source: Source) -> None:
+    """Its destination may be down for days."""
+    await source.register(f"http://127.0.0.1:{free_port()}/dicom-web")
+    samples = await source.study(3)
+    number = await source.transfer(study=samples[0].study, echo=True, commit=True)
+    assert (await source.client.delete(f"/dicom-web/studies/{samples[0].study}")).status_code == 200
+    async with working(source):
+        ended = await source.ended(number)
+    assert (ended["state"], ended["reason"]) == ("failed", f"3 of 3 instances did not arrive: {deed.GONE}")
+
+
+async def test_a_long_transfer_of_which_a_portion_is_gone_goes_on(
+    source: Source, archive: RunningArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deed, "PORTION", 2)
+    await source.register(archive.root)
+    samples = await source.study(5)
+    number = await source.transfer(study=samples[0].study)
+    due = [one.sop for one in await queue.due(source.context.catalog, number, 5)]
+    for one in samples:
+        if one.sop in due[:2]:
+            assert (await source.client.delete(f"/dicom-web{one.path}")).status_code == 200
+    async with working(source):
+        ended = await source.ended(number)
+    assert (ended["state"], ended["instances"]) == ("failed", {"total": 5, "arrived": 3, "refused": 2})
+    assert ended["reason"] == f"2 of 5 instances did not arrive: {deed.GONE}"
 
 
 # ---------------------------------------------------------------- bad days
