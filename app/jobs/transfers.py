@@ -20,6 +20,8 @@ log = logging.getLogger("fileroom.jobs")
 
 _CLAIM_SECONDS = 60.0
 _PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 30.0
+"""When it is the archive that cannot."""
 _TELL_SECONDS = 1.0
 _MOST_BREAKS = 3
 """Instances in a row that did not arrive, after which the rest of a transfer waits for another try."""
@@ -101,7 +103,8 @@ async def _send(context: Context, lease: Lease, ledger: _Ledger) -> tuple[str, s
         return "unreachable", str(error)
     except NotFound:
         raise
-    except Unavailable as error:
+    except Unavailable as error:  # it costs no try; the lease is kept meanwhile, so that nobody else tries at once
+        await asyncio.sleep(min(context.transfers.pause_seconds, _LONGEST_PAUSE_SECONDS))
         return "more", error.detail
     except Exception:  # a transfer that we cannot do must end no other
         log.exception("transfer %d failed by a fault of ours", lease.job.id)

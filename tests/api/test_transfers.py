@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -11,9 +14,11 @@ import pytest
 import pytest_asyncio
 
 from app.archive import transfers as deed
+from app.blobs.local import LocalBlobStore
 from app.catalog import queue
 from app.catalog.notices import Notices
 from app.catalog.queue import DIMSE, STOW
+from app.errors import BlobStoreFailed
 from tests.support.archive import RunningArchive, free_port
 from tests.support.samples import Sample, new_token, new_uid
 from tests.support.scripted_web import scripted
@@ -304,6 +309,29 @@ async def test_a_destination_that_is_down_for_a_while_loses_nothing_and_costs_no
         ended = [await source.ended(number) for number in numbers]
     assert {body["state"] for body in ended} == {"succeeded"}
     assert max(body["tries"] for body in ended) == 1
+
+
+async def test_an_archive_that_cannot_read_now_pauses_and_costs_no_try(
+    source: Source, archive: RunningArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.context.transfers = replace(source.context.transfers, pause_seconds=0.2)
+    reads: list[float] = []
+    real = LocalBlobStore.read_verified
+
+    def read(store: LocalBlobStore, key: str, *rest: Any) -> AsyncIterator[bytes]:
+        reads.append(time.monotonic())
+        if len(reads) < 4:
+            raise BlobStoreFailed("the disk does not answer")
+        return real(store, key, *rest)
+
+    monkeypatch.setattr(LocalBlobStore, "read_verified", read)
+    await source.register(archive.root)
+    (one,) = await source.study(1)
+    number = await source.transfer(study=one.study)
+    async with working(source, 2):
+        ended = await source.ended(number)
+    assert (ended["state"], ended["tries"], len(reads)) == ("succeeded", 1, 4)
+    assert all(later - earlier >= 0.2 for earlier, later in pairwise(reads))
 
 
 async def test_a_destination_that_is_down_holds_no_other_up(source: Source, archive: RunningArchive) -> None:
