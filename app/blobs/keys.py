@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +14,7 @@ from app.errors import Unreadable
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 VERSION_LENGTH = 18
+_VERSION = re.compile(f"[{_ALPHABET}]{{{VERSION_LENGTH}}}")
 
 
 def new_version() -> str:
@@ -49,6 +51,7 @@ def make_key(study: str, series: str, sop: str, version: str) -> str:
     return str(Key(study, series, sop, version))
 
 
+@lru_cache(1024)
 def parse_key(key: str) -> Key | None:
     """The parts of `key`, or None when it is not one of ours."""
     pieces = key.split("/")
@@ -62,4 +65,4 @@ def parse_key(key: str) -> Key | None:
 
 
 def _is_version(text: str) -> bool:
-    return len(text) == VERSION_LENGTH and all(c in _ALPHABET for c in text)
+    return _VERSION.fullmatch(text) is not None

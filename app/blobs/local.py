@@ -17,6 +17,7 @@ from app.blobs.base import BlobInfo, BlobWriter, ByteRange
 from app.blobs.checksum import PIECE, piece_length, pieces_of, verify_piece
 from app.blobs.journal import JOURNAL_NAME
 from app.blobs.keys import folder, parse_key
+from app.blobs.page_cache import read_cached
 from app.blobs.syncing import Call, NewFile, Syncer, failure, sync_folder
 from app.blobs.threads import Threads
 from app.errors import BlobStoreFailed, Corrupt, StorageFull, Unavailable, Unreadable
@@ -171,6 +172,15 @@ class LocalBlobStore:
         """The bytes, in one visit to a thread."""
         numbers = pieces_of(offset, length, total)
         return await self._reads.run(_read_at, self._path(key), numbers, offset, length, checks, total)
+
+    async def read_piece(self, key: str, number: int, checks: bytes, total: int) -> bytes | memoryview:
+        """On the spot when the page cache holds it, else in a thread."""
+        path, length = self._path(key), piece_length(number, total)
+        piece = read_cached(path, number * PIECE, length)
+        if piece is None:
+            return await self._reads.run(_OpenFile(path).read, number, checks, total)
+        verify_piece(piece, number, checks)
+        return piece
 
     async def read_into(self, key: str, numbers: range, checks: bytes, total: int, room: memoryview) -> None:
         """In one visit to a thread."""

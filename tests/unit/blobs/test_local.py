@@ -111,8 +111,9 @@ async def test_syncs_at_the_same_time_share_journal_and_folder(tmp_path: Path, s
     [(errno.EIO, BlobStoreFailed), (errno.ENOSPC, StorageFull), (errno.EDQUOT, StorageFull)],
 )
 @pytest.mark.parametrize("victim", [".dcm", "journal.jsonl", "/1.3"])
+@pytest.mark.parametrize("known", [False, True])
 async def test_G12_a_failed_sync_fails_its_store_and_is_not_repeated(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, victim: str, number: int, error: type[Exception]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool, victim: str, number: int, error: type[Exception]
 ) -> None:
     calls: list[str] = []
 
@@ -123,6 +124,8 @@ async def test_G12_a_failed_sync_fails_its_store_and_is_not_repeated(
             raise OSError(number, "planted")
 
     store = LocalBlobStore(tmp_path)
+    if known:
+        await put(store)
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(error):
         await put(store)
