@@ -4,7 +4,6 @@ No file is renamed or overwritten: visibility is the catalog's, so a file stands
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections import deque
@@ -100,7 +99,7 @@ class LocalBlobStore:
         files = [writer.file for writer in writers if isinstance(writer, LocalWriter)]
         call = Call(files, [(folder(study), line) for study, line in journal])
         if any(file.made for file in files):
-            self._writes.run(self._syncer.sync, [call]).add_done_callback(partial(_end, [call]))
+            self._writes.tell(partial(_end, [call]), self._syncer.sync, [call])
         else:
             self._waiting.append(call)
             if self._rounds < ROUNDS:
@@ -112,13 +111,13 @@ class LocalBlobStore:
     def _start_round(self) -> None:
         calls, self._waiting = self._waiting, []
         self._rounds += 1
-        self._syncs.run(self._syncer.sync, calls).add_done_callback(partial(self._end_round, calls))
+        self._syncs.tell(partial(self._end_round, calls), self._syncer.sync, calls)
 
-    def _end_round(self, calls: list[Call], ended: asyncio.Future[None]) -> None:
+    def _end_round(self, calls: list[Call], error: BaseException | None) -> None:
         self._rounds -= 1
         if self._waiting:
             self._start_round()
-        _end(calls, ended)
+        _end(calls, error)
 
     def close(self) -> None:
         """Ends its threads when what they do is done; nothing may be asked of it any more."""
@@ -294,8 +293,7 @@ class _OpenFile:
                 os.close(self._fd)
 
 
-def _end(calls: list[Call], ended: asyncio.Future[None]) -> None:
-    error = ended.exception()
+def _end(calls: list[Call], error: BaseException | None) -> None:
     for call in calls:
         if call.done.done():
             continue

@@ -187,8 +187,8 @@ class Syncer:
         )
 
     def _sync_plain(self, call: Call) -> bool:
-        """The most frequent round, by the same laws, without the bookkeeping of the others. False when nothing was done,
-        since the folder is gone that was there."""
+        """The most frequent round, by the same laws, without the bookkeeping of the others. False when nothing was
+        done, since the folder is gone that was there."""
         file, (folder, line) = call.files[0], call.lines[0]
         try:
             file.fd = os.open(self._root + file.key, _MAKE, FILE_MODE)

@@ -101,6 +101,34 @@ class Threads:
         return future
 
 
+    def tell(
+        self, ended: Callable[[BaseException | None], object], function: Callable[[Unpack[_Ts]], object], *args: *_Ts
+    ) -> None:
+        """Runs `function` in a thread, then `ended` in the loop with what it raised: a future, of which nobody would
+        wait for the result, is spared."""
+        loop = asyncio.get_running_loop()
+        self._crew.start(lambda: _do_and_tell(loop, ended, function, args))
+
+
+def _do_and_tell(
+    loop: asyncio.AbstractEventLoop,
+    ended: Callable[[BaseException | None], object],
+    function: Callable[..., object],
+    args: tuple[Any, ...],
+) -> None:
+    error = None
+    try:
+        function(*args)
+    except BaseException as raised:  # noqa: BLE001 - handed to `ended`
+        error = raised
+    try:
+        loop.call_soon_threadsafe(ended, error)
+    except RuntimeError:
+        pass  # the loop was closed: nobody waits any more
+    finally:
+        del error
+
+
 def _do(
     loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], function: Callable[..., Any], args: tuple[Any, ...]
 ) -> None:
