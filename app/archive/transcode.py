@@ -36,6 +36,7 @@ from app.pixels import targets
 from app.pixels.picture import Picture
 
 BROKEN_OFF = "the stored data set ends inside an element, so it can only be sent as it is stored"
+TOO_SHORT = "the stored pixel data is shorter than its attributes say, so it cannot be compressed"
 _AHEAD = 2
 """Frames that are in the codecs while one is sent."""
 _LONGEST_VALUE = 0xFFFFFFFE
@@ -92,6 +93,8 @@ async def _converted(context: Context, instance: Instance, syntax: str) -> Piece
 async def _transcoded(context: Context, cache: PieceCache, instance: Instance, syntax: str) -> Pieces:
     members = await _members(context, instance)
     picture = pictures.from_json(members, instance.transfer_syntax, instance.pixel_tag)
+    if is_too_short(instance, picture):
+        raise NotAcceptable(TOO_SHORT)
     if not targets.holds(picture.decoded, syntax):
         raise NotAcceptable(f"the pixels cannot be in {transfer_syntax(syntax).name}")
     async with aclosing(_frames(context, cache, instance, picture, syntax)) as made:
@@ -108,6 +111,12 @@ async def _transcoded(context: Context, cache: PieceCache, instance: Instance, s
                 yield piece
     async for piece in _rest(context, instance, syntax):
         yield piece
+
+
+def is_too_short(instance: Instance, picture: Picture) -> bool:
+    """Whether native pixel data has fewer whole frames than Number of Frames says: compressed, the instance would say
+    something wrong, and lack what is there of another frame."""
+    return is_native(instance.transfer_syntax) and instance.frame_count < picture.number_of_frames
 
 
 async def _members(context: Context, instance: Instance) -> dict[str, Any]:

@@ -211,14 +211,15 @@ def preferred(accept: str, offers: tuple[Offer, ...]) -> tuple[Offer, ...]:
 class Stored:
     """What negotiation must know of an instance: its transfer syntax, whether it has pixel data at all (without it,
     nothing is compressed), whether its pixel data would be too long for Explicit VR Little Endian, what its frames can
-    be transcoded to, the cheapest first; None when only the transfer syntax is known; and whether its data set ends
-    inside an element, so that it can only leave as it is stored."""
+    be transcoded to, the cheapest first; None when only the transfer syntax is known; whether its data set ends inside
+    an element, so that it can only leave as it is stored; and whether its pixels are known to be too short."""
 
     transfer_syntax: str
     pixels: bool = True
     over_long: bool = False
     targets: tuple[str, ...] | None = None
     broken_off: bool = False
+    too_short: bool = False
 
 
 @lru_cache(512)

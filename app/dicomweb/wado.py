@@ -15,7 +15,7 @@ from app.archive.context import Context
 from app.archive.decoded_frames import picture_of
 from app.archive.files import Chosen
 from app.archive.retrieve import Instance
-from app.archive.transcode import BROKEN_OFF
+from app.archive.transcode import BROKEN_OFF, TOO_SHORT, is_too_short
 from app.dicom import media_types as media
 from app.dicom.transfer_syntaxes import EXPLICIT_LE
 from app.dicomweb import addresses, negotiate, rendered, wado_bulk, wado_frames, wado_metadata
@@ -61,8 +61,7 @@ async def retrieve_instance(request: Request) -> Response:
         offer = negotiate.choose(accept, negotiate.preferred(accept, negotiate.dicom_offers(stored, True, True)))
     if offer is None:
         offers = negotiate.preferred(accept, negotiate.dicom_offers(stored, True, True))
-        why = BROKEN_OFF if instance.broken_off else ""
-        raise negotiate.refuse(accept, [instance.transfer_syntax], offers, addresses.resource(request), why)
+        raise negotiate.refuse(accept, [instance.transfer_syntax], offers, addresses.resource(request), _why(stored))
     chosen = Chosen(instance, offer.transfer_syntax)
     if offer.multipart:
         return await _in_parts(request, [chosen], [offer], instance.version)
@@ -84,8 +83,16 @@ async def stored_of(context: Context, instance: Instance) -> Stored:
 
 async def narrowed(context: Context, instance: Instance, stored: Stored) -> Stored:
     """The same, knowing what the pixels of the instance can be in; raises `Undecodable` when nothing can be known."""
-    decoded = (await picture_of(context, instance)).decoded
+    picture = await picture_of(context, instance)
+    if is_too_short(instance, picture):
+        return replace(stored, targets=(), too_short=True)
+    decoded = picture.decoded
     return replace(stored, targets=tuple(uid for uid in negotiate.possible(stored) if targets.holds(decoded, uid)))
+
+
+def _why(stored: Stored) -> str:
+    """Why an instance can be sent in fewer transfer syntaxes than others of its kind."""
+    return BROKEN_OFF if stored.broken_off else TOO_SHORT if stored.too_short else ""
 
 
 def _suffix(context: Context, chosen: Chosen) -> str:
@@ -111,8 +118,7 @@ async def _several(request: Request, study: str, series: str | None) -> Response
     if None in choices.values():
         refused = [stored for stored, choice in choices.items() if choice is None]
         uids = [stored.transfer_syntax for stored in refused]
-        why = BROKEN_OFF if refused[0].broken_off else ""
-        raise negotiate.refuse(accept, uids, offers_of(refused[0]), addresses.resource(request), why)
+        raise negotiate.refuse(accept, uids, offers_of(refused[0]), addresses.resource(request), _why(refused[0]))
     offers: list[Offer] = [choices[stored] for stored in stored_as]  # type: ignore[misc]
     chosen = [Chosen(instance, offer.transfer_syntax) for instance, offer in zip(instances, offers, strict=True)]
     digest = parts.boundary_of(one.instance.version + _suffix(context, one) for one in chosen).decode()

@@ -41,6 +41,8 @@ class Picture:
     high_bit: int = 7
     pixel_representation: int = 0
     kind: str = "integer"
+    number_of_frames: int = 1
+    """As the attribute says: there may be fewer."""
 
     def __post_init__(self) -> None:
         if self.rows < 1 or self.columns < 1 or not 1 <= self.samples_per_pixel <= 255:
@@ -118,6 +120,7 @@ def from_json(members: Mapping[str, Any], syntax: str, pixel_tag: int = 0x7FE000
         high_bit=_number(members, "00280102", stored - 1),
         pixel_representation=_number(members, "00280103", 0),
         kind="float" if pixel_tag in _FLOAT_BITS else "integer",
+        number_of_frames=max(1, _number(members, "00280008", 1)),
     )
 
 

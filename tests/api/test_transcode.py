@@ -27,6 +27,7 @@ from app.archive.derived_cache import DerivedCache
 from app.dicom.part10 import HeaderReader
 from app.dicom.transfer_syntaxes import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, RLE, transfer_syntax
 from app.dicomweb.caches import piece_cache
+from app.errors import NotAcceptable
 from app.pixels import decode, targets
 from app.pixels import encode as encoder
 from app.pixels.picture import Picture, from_json
@@ -552,3 +553,30 @@ async def test_an_instance_without_pixels_leaves_in_any_native_syntax(door: Door
         assert made.file_meta.TransferSyntaxUID == syntax
         assert made.ContentSequence == data_set_of(data).ContentSequence
     assert (await door.get(path, f"application/dicom; transfer-syntax={RLE}")).status_code == 406
+
+
+@pytest.mark.parametrize("there", [100, 512, 1534])
+@pytest.mark.parametrize("syntax", [EXPLICIT_LE, IMPLICIT_LE, EXPLICIT_BE, "1.2.840.10008.1.2.1.99"])
+async def test_pixel_data_that_is_too_short_is_never_compressed(door: Door, there: int, syntax: str) -> None:
+    """Number of Frames would be wrong then, and what is there of the last frame would be lost."""
+    one = image(frames=3)
+    one.PixelData = one.PixelData[:there]
+    await door.put(encode(one, syntax))
+    uids = one.StudyInstanceUID, one.SeriesInstanceUID, one.SOPInstanceUID
+    instance = await retrieve.find_instance(door.context, *uids)
+    for other in (RLE, J + "80", J + "90", J + "50"):
+        single = f"application/dicom; transfer-syntax={other}"
+        several = f'multipart/related; type="application/dicom"; transfer-syntax={other}'
+        for level, accept in (("instance", single), ("instance", several), ("series", several)):
+            answer = await door.get(address(one, level), accept)
+            assert (answer.status_code, level, other) == (406, level, other)
+            assert "shorter than" in answer.json()["detail"]
+        made = transcode.pieces(door.context, piece_cache(door.app), instance, other)
+        with pytest.raises(NotAcceptable, match="shorter than"):
+            await anext(made)
+        either = f"{single}, application/dicom; transfer-syntax={EXPLICIT_LE}; q=0.5"
+        assert len(dcmread(io.BytesIO((await door.get(address(one), either)).content)).PixelData) == there
+    for plain in (EXPLICIT_LE, IMPLICIT_LE):
+        answer = await door.get(address(one), f"application/dicom; transfer-syntax={plain}")
+        read = dcmread(io.BytesIO(answer.content))
+        assert (read.NumberOfFrames, len(read.PixelData)) == (3, there)
