@@ -100,7 +100,6 @@ class Threads:
         self._crew.start(lambda: _do(loop, future, function, args))
         return future
 
-
     def tell(
         self, ended: Callable[[BaseException | None], object], function: Callable[[Unpack[_Ts]], object], *args: *_Ts
     ) -> None:

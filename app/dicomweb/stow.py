@@ -71,7 +71,7 @@ async def _store_single(request: Request, keeper: Storekeeper, study: str | None
     except (Disconnected, FileroomError):
         await reception.abandon()
         raise
-    return await asyncio.shield(reception.finish())
+    return await reception.finish()
 
 
 class PartsStore:
@@ -142,7 +142,7 @@ async def _store_multipart(
         return await _store_parts(request, keeper, study, boundary, start)
     reception = await keeper.receive(study, policy_of(request))
     await reception.write(only[1])
-    return [await asyncio.shield(reception.finish())]
+    return [await reception.finish()]
 
 
 async def _store_parts(
