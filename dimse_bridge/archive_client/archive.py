@@ -4,6 +4,7 @@ keeps two out) and on whose behalf we ask."""
 
 from __future__ import annotations
 
+import re
 import secrets
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
@@ -31,6 +32,12 @@ _REFERENCED, _FAILED, _OTHER_FAILURES = "00081199", "00081198", "0008119A"
 _CLASS, _INSTANCE, _FAILURE, _WARNING, _COMMENT = "00081150", "00081155", "00081197", "00081196", "00000902"
 _COMMENTS = "00741048"
 """Warnings of a stored instance, each an item with a comment."""
+_URL = rb'"00081190":\{"vr":"UR","Value":\["[!#-\[\]-~]*"\]\}'
+ONE_STORED = re.compile(
+    rb'\{%b,"00081199":\{"vr":"SQ","Value":\[\{"00081150":\{"vr":"UI","Value":\["([0-9.]+)"\]\},'
+    rb'"00081155":\{"vr":"UI","Value":\["([0-9.]+)"\]\},%b\}\]\}\}' % (_URL, _URL)
+)
+"""What a Fileroom answers to most stores, word for word: nothing of it need be parsed but the UIDs."""
 
 __all__ = ["JSON", "PAGE", "Archive", "Item", "Parameters", "Part", "Receipt"]
 
@@ -139,6 +146,9 @@ class Archive:
             if answer.status >= 300 or answer.status < 200:
                 raise error_of(answer.status, answer.headers, body)
             raise ArchiveUnreachable(_JUNK)
+        only = ONE_STORED.fullmatch(body)
+        if only is not None:
+            return [Receipt(True, only[1].decode(), only[2].decode())]
         receipts = _read_receipts(_parsed(body))
         if not receipts and answer.status >= 300:
             raise error_of(answer.status, answer.headers, body)

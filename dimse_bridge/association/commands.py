@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final
 
 from app.errors import Unreadable
@@ -78,6 +80,7 @@ _HEAD = struct.Struct("<HHI")
 _US = struct.Struct("<H")
 _US_ELEMENT = struct.Struct("<HHIH")
 _UL_ELEMENT = struct.Struct("<HHII")
+_FOUR_US_ELEMENTS = struct.Struct("<" + 4 * "HHIH")
 
 
 def _unsigned(value: bytes) -> int:
@@ -153,6 +156,7 @@ _ELEMENTS: tuple[tuple[int, str, _Decode, _Encode], ...] = (
     (0x1031, "move_originator_message_id", _unsigned, _put_unsigned),
 )
 """PS3.7 Table E.1-1, in the order of the tags."""
+_values_of = attrgetter(*(slot for _, slot, _, _ in _ELEMENTS))
 _DECODERS = {element: (slot, decode) for element, slot, decode, _ in _ELEMENTS}
 
 
@@ -190,18 +194,19 @@ def _require_identity(command: Command) -> None:
 
 def encode_command(command: Command) -> bytes:
     """The command set as bytes, with its group length."""
-    parts = [b""]
-    for element, slot, _, put in _ELEMENTS:
-        value = getattr(command, slot)
-        if value is not None:
-            parts.append(put(element, value))
-    body = b"".join(parts)
+    values = zip(_ELEMENTS, _values_of(command), strict=True)
+    return _with_length(b"".join([put(element, value) for (element, _, _, put), value in values if value is not None]))
+
+
+def _with_length(body: bytes) -> bytes:
     return _UL_ELEMENT.pack(0, 0, 4, len(body)) + body
 
 
 def response(request: Command, status: int, *, has_data_set: bool = False, comment: str = "", **more: Any) -> bytes:
     """The response to `request` (any C- or N- service). `more` are further slots of `Command`, such as the counters,
     `offending_element` or `affected_sop_instance`; a `comment` is cut at 64 characters."""
+    if request.field == C_STORE_RQ and not (has_data_set or comment or more):
+        return _stored(request, status)
     answer = Command(
         field=request.field | RESPONSE,
         message_id_responded=request.message_id,
@@ -214,6 +219,25 @@ def response(request: Command, status: int, *, has_data_set: bool = False, comme
     for slot, value in more.items():
         setattr(answer, slot, value)
     return encode_command(answer)
+
+
+def _stored(request: Command, status: int) -> bytes:
+    """The C-STORE-RSP (PS3.7 9.3.1.2) that says no more than it must: one for each instance of a study."""
+    numbers = _FOUR_US_ELEMENTS.pack(
+        *(0, 0x0100, 2, C_STORE_RQ | RESPONSE),
+        *(0, 0x0120, 2, request.message_id or 0),
+        *(0, 0x0800, 2, NO_DATA_SET),
+        *(0, 0x0900, 2, status),
+    )
+    sop_class, sop_instance = request.affected_sop_class, request.affected_sop_instance
+    before = _sop_class_element(sop_class) if sop_class is not None else b""
+    after = _put_uid(0x1000, sop_instance) if sop_instance is not None else b""
+    return _with_length(before + numbers + after)
+
+
+@lru_cache(maxsize=64)
+def _sop_class_element(sop_class: str) -> bytes:
+    return _put_uid(0x0002, sop_class)
 
 
 def _request(field: int, message_id: int, sop_class: str, **more: Any) -> bytes:

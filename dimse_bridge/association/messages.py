@@ -220,15 +220,29 @@ class Message:
                 return
             await self._inbox.wait_for_data()
 
+    async def gather(self, limit: int) -> list[bytes]:
+        """The whole data set when it has at most `limit` bytes; else its beginning, which is longer, and what follows
+        is left for `fragments`. Raises as that does."""
+        gathered: list[bytes] = []
+        length = 0
+        held = self.fragments_held
+        while True:
+            if held:
+                came = sum(map(len, held))
+                gathered += held
+                held.clear()
+                self._inbox.consumed(came)
+                length += came
+            if self.is_complete or length > limit:
+                return gathered
+            await self._inbox.wait_for_data()
+
     async def data_set(self, limit: int) -> bytes:
         """The whole data set; raises `LimitExceeded` over `limit` bytes (the rest is then passed over)."""
-        pieces, length = [], 0
-        async for fragment in self.fragments():
-            length += len(fragment)
-            if length > limit:
-                self.discard()
-                raise LimitExceeded("data_set", f"the data set has more than {limit} bytes")
-            pieces.append(fragment)
+        pieces = await self.gather(limit)
+        if sum(map(len, pieces)) > limit:
+            self.discard()
+            raise LimitExceeded("data_set", f"the data set has more than {limit} bytes")
         return b"".join(pieces)
 
     async def drain(self) -> None:

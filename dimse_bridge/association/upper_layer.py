@@ -31,7 +31,6 @@ from dimse_bridge.association.pdus import RELEASE_RP_BYTES, RELEASE_RQ_BYTES, PD
 from dimse_bridge.association.states import TRANSITIONS, Event, State
 from dimse_bridge.association.timer import Timer
 
-_QUICKACK = getattr(socket, "TCP_QUICKACK", None)
 _WRITE_HIGH = 512 * 1024
 _EVENTS = (
     Event.RQ_PDU, Event.AC_PDU, Event.RJ_PDU, Event.P_DATA_PDU, Event.RELEASE_RQ_PDU, Event.RELEASE_RP_PDU,
@@ -56,7 +55,7 @@ class UpperLayer(asyncio.Protocol):
         self._reader = PDUReader(self, max_length)
         self._timer = Timer(self._loop, self._on_timer)
         self._transport: asyncio.Transport | None = None
-        self._socket: Any = None
+        self._socket: socket.socket | None = None
         self._room: asyncio.Future[None] | None = None
         self.received = 0
         self.sent = 0
@@ -67,7 +66,7 @@ class UpperLayer(asyncio.Protocol):
         """The TCP connection, or its TLS session, stands."""
         self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's is of no such class
         transport.set_write_buffer_limits(high=_WRITE_HIGH)
-        self._socket = transport.get_extra_info("socket")
+        self._socket = _socket_of(transport)
         self.fire(self._opening)
 
     def data_received(self, data: bytes) -> None:
@@ -76,16 +75,18 @@ class UpperLayer(asyncio.Protocol):
         if self._reader.stopped:
             return
         self._reader.feed(data)
-        if (self._reader.is_midway or self.inbox.is_midway) and _QUICKACK is not None:
+        if (self.inbox.is_midway or self._reader.is_midway) and self._socket is not None:
             # A peer with Nagle's algorithm on holds the rest back until this is acknowledged: of a message, and of a
             # PDU, too, since many write its head apart.
             try:
-                self._socket.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
             except OSError:
                 pass  # the peer has gone: the loop will say so
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is no more."""
+        if self._socket is not None:
+            self._socket.detach()
         if self.state is not State.IDLE:
             self.fire(Event.TRANSPORT_CLOSED)
         self._timer.close()
@@ -347,6 +348,15 @@ class UpperLayer(asyncio.Protocol):
                 self._transport.abort()
             else:
                 self._transport.close()
+
+
+def _socket_of(transport: asyncio.Transport) -> socket.socket | None:
+    """The transport's socket, to set TCP_QUICKACK where that exists. uvloop's own view of it makes a socket object for
+    each option that is set, which is too much for each piece of a message."""
+    shown = transport.get_extra_info("socket")
+    if shown is None or not hasattr(socket, "TCP_QUICKACK"):
+        return None
+    return socket.socket(shown.family, shown.type, shown.proto, fileno=shown.fileno())
 
 
 _Action = Callable[[Any, Any], None]

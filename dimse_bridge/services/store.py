@@ -77,21 +77,14 @@ def _is_reason(status: int) -> bool:
 async def _store(association: Association, message: Message, archive: Archive, sender: str) -> Receipt:
     command, syntax = message.command, message.context.transfer_syntax
     sop_class, sop_instance = _check(association, message)
-    fragments = message.fragments()
-    gathered: list[Piece] = []
-    length = 0
-    async for fragment in fragments:
-        gathered.append(fragment)
-        length += len(fragment)
-        if length > AT_ONCE:
-            break
+    gathered: list[Piece] = [*await message.gather(AT_ONCE)]
     _compare(gathered, syntax, sop_class, sop_instance)
     conversion = None
     if not archive.ours and syntax in _NOT_OF_PS3_18:
         conversion, syntax = DataSetConversion(syntax, EXPLICIT_LE), EXPLICIT_LE
     meta = file_meta(sop_class, sop_instance, syntax, sender)
-    if length > AT_ONCE:
-        receipts = await archive.store_stream(_file(meta, gathered, fragments, conversion))
+    if sum(map(len, gathered)) > AT_ONCE:
+        receipts = await archive.store_stream(_file(meta, gathered, message.fragments(), conversion))
     else:
         if conversion is not None:
             gathered = [out for piece in gathered for out in conversion.feed(piece)] + conversion.finish()

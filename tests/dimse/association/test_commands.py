@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -189,6 +190,21 @@ def test_responses_are_read_by_pynetdicom(
     assert command.field == commands.C_STORE_RQ | commands.RESPONSE
     assert command.offending_element == (tuple(tags) or None)
     _compare(read, command)
+
+
+@given(st.none() | uids, st.none() | uids, words, words)
+def test_a_plain_answer_to_a_store_is_what_the_table_makes_of_it(
+    sop_class: str | None, sop_instance: str | None, message_id: int, status: int
+) -> None:
+    request = Command(commands.C_STORE_RQ, message_id, affected_sop_class=sop_class, affected_sop_instance=sop_instance)
+    answer = replace(
+        request,
+        field=request.field | commands.RESPONSE,
+        message_id=None,
+        message_id_responded=message_id,
+        status=status,
+    )
+    assert response(request, status) == encode_command(answer)
 
 
 def test_a_comment_is_cut_and_kept_to_one_ascii_value() -> None:

@@ -11,8 +11,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import parse_qsl
 
+import orjson
 import pytest
 
+from app.archive.receipts import Receipt as ArchiveReceipt
+from app.dicom.status import STATUSES, Outcome
+from app.dicomweb import stow_answer
 from app.errors import (
     ArchiveUnreachable,
     BadRequest,
@@ -24,7 +28,7 @@ from app.errors import (
     Overloaded,
     StorageFull,
 )
-from dimse_bridge.archive_client.archive import Archive, Receipt
+from dimse_bridge.archive_client.archive import ONE_STORED, Archive, Receipt
 from dimse_bridge.archive_client.connection import WINDOW, Times
 from dimse_bridge.archive_client.faults import ArchiveFailed
 from tests.support.waiting import PATIENCE
@@ -263,6 +267,24 @@ async def test_nonsense_is_no_success(answer: bytes) -> None:
         with pytest.raises(ArchiveUnreachable):
             await archive.store([b"file"])
         archive.close()
+
+
+STORED_OR_NOT = [Outcome.STORED, Outcome.STORED_COERCED, Outcome.STORED_WITH_WARNING, Outcome.CONFLICT]
+
+
+@pytest.mark.parametrize("outcome", STORED_OR_NOT)
+async def test_what_our_archive_says_is_the_same_read_at_a_glance_or_parsed(outcome: Outcome) -> None:
+    theirs = ArchiveReceipt(outcome, "1.2.840.1", "1.2.3", "1.2", "1.2.2")
+    said = stow_answer.data_set([theirs], "http://archive:80/dicom-web", None)
+    at_a_glance, parsed = orjson.dumps(said), orjson.dumps(said, option=orjson.OPT_INDENT_2)
+    found = []
+    for body in (at_a_glance, parsed):
+        async with serving(answering(200, JSON, body)) as server:
+            archive = Archive(server.root)
+            found += await archive.store((b"file",))
+            archive.close()
+    assert found == [Receipt(theirs.stored, "1.2.840.1", "1.2.3", STATUSES[outcome].reason or 0)] * 2
+    assert (ONE_STORED.fullmatch(at_a_glance) is not None) == (outcome is Outcome.STORED)
 
 
 async def test_a_store_without_receipts_has_none() -> None:
