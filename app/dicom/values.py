@@ -42,4 +42,6 @@ def integer_key(text: str) -> int | None:
 
 def text_key(text: str) -> str:
     """`text` as the catalog can hold it: without NULs and lone surrogates."""
+    if text.isascii() and "\0" not in text:
+        return text
     return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
