@@ -180,9 +180,10 @@ async def follow(context: Context, search: Search) -> bool:
         if not found:
             await routing.followed(connection, horizon)
             return False
+        events = await _told(connection, found)
         for route in routes:
             try:
-                jobs = await _jobs(context, search, route, found)
+                jobs = await _jobs(context, search, route, events)
             except BadRequest as error:  # such as a search that takes too long
                 log.error("route %s cannot be asked, and is passed over: %s", route.name, error.detail)
                 continue
@@ -190,6 +191,17 @@ async def follow(context: Context, search: Search) -> bool:
                 await queue.add(connection, job)
         await routing.followed(connection, found[-1].id)
     return len(found) == _PAGE
+
+
+async def _told(connection: Any, found: Sequence[Change]) -> list[Change]:
+    """The events, with one for each instance that an undo shows again: it may have been hidden before any route was
+    asked about it."""
+    events = list(found)
+    for one in found:
+        if one.kind == "undone":
+            shown = await routing.shown_again(connection, one.detail["deletion"])
+            events += [one._replace(kind="stored", series=series, sop=sop) for series, sop in shown]
+    return events
 
 
 async def _jobs(context: Context, search: Search, route: Route, events: Iterable[Change]) -> list[NewJob]:

@@ -13,6 +13,11 @@ SELECT EXISTS (SELECT FROM change_cursor r, change_cursor h
                 WHERE r.name = 'routes' AND h.name = 'horizon' AND r.id < h.id)
 """
 _FOLLOW = "SELECT id FROM change_cursor WHERE name = 'routes' FOR UPDATE SKIP LOCKED"
+_SHOWN = """
+SELECT e.uid, i.uid
+  FROM deletion d JOIN instance i ON i.id = ANY (d.instances) AND i.state = 0 JOIN series e ON e.id = i.series_id
+ WHERE d.id = $1 ORDER BY i.id
+"""
 _FOLLOWED = "UPDATE change_cursor SET id = $1 WHERE name = 'routes'"
 
 
@@ -28,6 +33,11 @@ async def following(catalog: Catalog) -> AsyncIterator[tuple[Any, int] | None]:
     async with catalog.connection() as connection, connection.transaction():
         position = await connection.fetchval(_FOLLOW)
         yield None if position is None else (connection, position)
+
+
+async def shown_again(connection: Any, deletion: int) -> list[tuple[str, str]]:
+    """Series and SOP Instance UIDs of what a deletion had hidden and is visible now."""
+    return [tuple(row) for row in await connection.fetch(_SHOWN, deletion)]
 
 
 async def followed(connection: Any, position: int) -> None:

@@ -161,6 +161,27 @@ async def test_two_archives_that_route_to_each_other_come_to_rest(source: Source
     assert len(await queued(source)) == 1
 
 
+async def test_what_an_undo_shows_again_is_routed(source: Source) -> None:
+    """Hidden before the routes were asked about it, it was sent by none."""
+    await source.register("http://127.0.0.1:1")
+    for name, members in (("all", {}), ("doe", {"where": {"PatientName": "Doe*"}}), ("source", {"source": ["CT2"]})):
+        await route(source, name, event="instance", **members)
+    one, _, newer = await source.study(3)
+    deleted = await source.client.delete(f"/dicom-web/studies/{one.study}")
+    await follow(source)
+    assert await queued(source) == []
+    await put(source.context, newer.other_content().encode())
+    await follow(source)
+    assert [(job["origin"], job["instances"]["total"]) for job in await queued(source)] == [("route all", 1)]
+    assert (await source.client.post(deleted.json()["undo"])).status_code == 200
+    await follow(source)
+    await follow(source)
+    _, undone = await queued(source)
+    assert (undone["origin"], undone["instances"]["total"]) == ("route all", 2), "what is newer stays, and was sent"
+    sent = (await source.client.get(f"/transfers/{undone['id']}/instances")).json()["instances"]
+    assert newer.sop not in {row["instance"] for row in sent}
+
+
 # ---------------------------------------------------------------- performed procedure steps
 
 
