@@ -3,13 +3,27 @@
 dcmqrscp does stands beside it, where it speaks DIMSE too (the ratio is Orthanc's)."""
 
 import json
+import statistics
 import sys
 
-rows = {}
+
+def merged(rounds):
+    """One row of those of several rounds: the median of each figure, but the highest memory."""
+    good = [r for r in rounds if r["status"] == "ok"] or rounds[-1:]
+    row = dict(good[-1])
+    for name, value in row.items():
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            values = [r[name] for r in good if name in r]
+            row[name] = max(values) if name.startswith("pss_peak") else statistics.median(values)
+    return row
+
+
+rounds = {}
 for line in open(sys.argv[1], encoding="utf-8"):
     if line.startswith("{"):
         r = json.loads(line)
-        rows[r["peer"], r["workload"]] = r
+        rounds.setdefault((r["peer"], r["workload"]), []).append(r)
+rows = {key: merged(of_key) for key, of_key in rounds.items()}
 
 CPU, RATE, PSS = "cpu", "rate", "pss"
 # workload, figure, target ratio, suffix of the peers' names

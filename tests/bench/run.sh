@@ -1,7 +1,10 @@
 #!/usr/bin/env bash
 # The whole comparison in one run: corpora, Orthanc (SQLite index) and Fileroom side by side, DCMTK's dcmqrscp beside them for
 # DIMSE, RESULTS.jsonl and the table.
-# Env: WORK (default build/bench below the repository), REPEAT (3), SECONDS_EACH (3), GROW (50000 instances; 0: leave out)
+# The archives are measured in turn, ROUNDS times, and the table has the medians: a shared machine changes its speed by a factor of
+# two within minutes.
+# Env: WORK (default build/bench below the repository), ROUNDS (3), REPEAT (3, of what cannot be repeated in rounds),
+# SECONDS_EACH (3), GROW (50000 instances; 0: leave out)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -41,23 +44,30 @@ reads="--corpus $work/C/ct300 --corpus $work/C/mixed --corpus $work/C/tiny1k"
 loads="--load $work/C/ct300 --load $work/C/mixed --load $work/C/tiny1k"
 fresh orthanc 14201
 fresh fileroom 14301
-for pair in "orthanc 14201" "fileroom 14301"; do
+pairs=("orthanc 14201" "fileroom 14301")
+rounds=$(seq "${ROUNDS:-3}")
+for pair in "${pairs[@]}"; do
   bench $pair $reads $loads load
-  bench $pair $reads qido wado rendered dimse
+  bench $pair $reads rendered idle_associations
+done
+for round in $rounds; do
+  for pair in "${pairs[@]}"; do
+    bench $pair --repeat 1 $reads qido wado cfind cget cmove
+  done
 done
 bench fileroom 14301 big big_dimse
 fresh dcmqrscp 14211
 bench_dimse dcmqrscp 14212 $reads $loads load cfind cget cmove
 fresh orthanc 14201 # servers of their own: without a C compiler (targets/orthanc.sh) Orthanc does not survive
 fresh fileroom 14301
-for pair in "orthanc 14201" "fileroom 14301"; do
+for pair in "${pairs[@]}"; do
   bench $pair --name "${pair% *}-packed" --corpus "$work/C/packed" --load "$work/C/packed" load wado_transcoded
 done
 if [ "${GROW:-50000}" -gt 0 ]; then
   corpus grow tiny --patients $((${GROW:-50000} / 40)) --studies 2 --series 2 --instances 10
   fresh orthanc 14201
   fresh fileroom 14301
-  for pair in "orthanc 14201" "fileroom 14301"; do
+  for pair in "${pairs[@]}"; do
     set -- $pair
     BENCH_TMP="$work/tmp" "$py" "$here/bench.py" --name "$1-grown" --http "http://127.0.0.1:$2/dicom-web" --dimse "127.0.0.1:$(($2 + 1)):ARCHIVE" \
       --pidfile "$work/$1/pid" --owned "$work/$1" --out "$out" --repeat 3 --corpus "$work/C/grow" --load "$work/C/grow" load qido_studies cfind || true
@@ -65,9 +75,14 @@ if [ "${GROW:-50000}" -gt 0 ]; then
 fi
 fresh orthanc 14201
 fresh fileroom 14301
-for pair in "orthanc 14201" "fileroom 14301"; do
-  bench $pair --ingest "$work/C/tiny1k" --ingest "$work/C/ct100" idle stow_serial stow_parallel dimse_ingest
-  bench $pair --gen 300 --max-ingest 200 --ingest "$work/C/tiny1k" --nagle cstore_1assoc
+for pair in "${pairs[@]}"; do
+  bench $pair idle
+done
+for round in $rounds; do
+  for pair in "${pairs[@]}"; do
+    bench $pair --repeat 1 --gen $((100 + 50 * round)) --ingest "$work/C/tiny1k" --ingest "$work/C/ct100" stow_serial stow_parallel dimse_ingest
+    bench $pair --repeat 1 --gen $((140 + 50 * round)) --max-ingest 200 --ingest "$work/C/tiny1k" --nagle cstore_1assoc
+  done
 done
 fresh dcmqrscp 14211
 bench_dimse dcmqrscp 14212 --ingest "$work/C/tiny1k" --ingest "$work/C/ct100" dimse_ingest
