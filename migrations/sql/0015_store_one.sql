@@ -9,6 +9,8 @@ DECLARE
 BEGIN
     UPDATE study SET instance_count = instance_count + 1, revision = revision + 1, updated_at = now()
      WHERE uid = p_study AND json_hash = p_study_hash
+       -- What is sent again changes nothing, and needs no exception.
+       AND NOT EXISTS (SELECT FROM instance WHERE uid = p.uid AND state = 0)
     RETURNING id INTO v_id;
     IF v_id IS NULL THEN
         RETURN false;
