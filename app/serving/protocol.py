@@ -75,6 +75,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._window_received = 0
         self._window_unsent = 0
         self._closing_at = 0.0
+        self._idle_since = self._since
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Counts it and watches its flow."""
@@ -146,6 +147,16 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._phase = _Phase.ANSWER
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """The next request may come, or has. uvicorn makes a timer here, for each request anew; `check` needs none."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self._idle_since = self.loop.time()
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+
     @property
     def is_awaited(self) -> bool:
         """Whether the client is to send or to take something, and not we."""
@@ -161,9 +172,8 @@ class DeadlineProtocol(HttpToolsProtocol):
             self._check_header(now)
         elif self._phase is _Phase.BODY:
             self._check_body(now)
-        elif self._idle and self.timeout_keep_alive_task is None:
-            # Bytes that begin no request, such as empty lines, ended the keep-alive timer.
-            self._phase, self._since = _Phase.HEADER, now
+        elif self._idle and now - self._idle_since > self.timeout_keep_alive:
+            self.transport.close()
 
     def _check_closing(self, now: float) -> None:
         """A close waits for the client to take the last bytes; not for ever."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -38,6 +39,7 @@ FAMILIES = {
 _COUNTED = ("_total", "_bucket", "_sum", "_count")
 
 
+@lru_cache(maxsize=1024)
 def line(name: str, **labels: str) -> str:
     """A line's text before its value."""
     pairs = ",".join(f'{label}="{value}"' for label, value in labels.items())

@@ -23,23 +23,35 @@ _CLIENT_LEFT = 499  # nginx's number for it
 _LE = (*(f"{bound:g}" for bound in BUCKETS), "+Inf")
 
 
-class _Times:
-    """The histogram of one route and method."""
+class _Counters:
+    """What is counted of one route and method: the histogram of times, the statuses and the bytes."""
 
     def __init__(self, metrics: Metrics, method: str, route: str) -> None:
         name = "fileroom_http_request_seconds"
         slot = metrics.own
+        self._labels = {"method": method, "route": route}
+        self._slot = slot
         self._values = slot.values
         self._buckets = [slot.index(line(f"{name}_bucket", method=method, route=route, le=le)) for le in _LE]
         self._sum = slot.index(line(f"{name}_sum", method=method, route=route))
         self._count = slot.index(line(f"{name}_count", method=method, route=route))
+        self._sent = slot.index("fileroom_http_sent_bytes_total")
+        self._received = slot.index("fileroom_http_received_bytes_total")
+        self._statuses: dict[int, int] = {}
 
-    def note(self, seconds: float) -> None:
-        """One request."""
+    def note(self, seconds: float, status: int, received: int, sent: int) -> None:
+        """One request, with the bytes of its body and of its answer's."""
         values = self._values
         values[self._buckets[bisect_left(BUCKETS, seconds)]] += 1
         values[self._sum] += seconds
         values[self._count] += 1
+        index = self._statuses.get(status)
+        if index is None:
+            text = line("fileroom_http_requests_total", **self._labels, status=str(status))
+            index = self._statuses[status] = self._slot.index(text)
+        values[index] += 1
+        values[self._received] += received
+        values[self._sent] += sent
 
 
 class Observe:
@@ -53,8 +65,7 @@ class Observe:
         self._metrics = metrics
         self._answer = answer
         self._paths = paths
-        self._times: dict[tuple[str, str], _Times] = {}
-        self._statuses: dict[tuple[str, str, int], int] = {}
+        self._counters: dict[tuple[str, str], _Counters] = {}
         self._prefix = ""
         self._numbers = count(1)
 
@@ -90,18 +101,8 @@ class Observe:
 
     def _note(self, scope: Scope, exchange: _Exchange, seconds: float) -> None:
         method, route = scope["method"], self._route(scope)
-        times = self._times.get((method, route)) or self._new_times(method, route)
-        times.note(seconds)
-        own = self._metrics.own
-        key = (method, route, exchange.status)
-        index = self._statuses.get(key)
-        if index is None:
-            status = str(exchange.status)
-            text = line("fileroom_http_requests_total", method=method, route=route, status=status)
-            index = self._statuses[key] = own.index(text)
-        own.values[index] += 1
-        own.add("fileroom_http_sent_bytes_total", exchange.sent)
-        own.add("fileroom_http_received_bytes_total", exchange.received)
+        counters = self._counters.get((method, route)) or self._new_counters(method, route)
+        counters.note(seconds, exchange.status, exchange.received, exchange.sent)
         level = logging.WARNING if exchange.status >= _SERVER_ERROR else logging.DEBUG
         if log.isEnabledFor(level):
             log.log(level, "answered", extra={"fields": _fields(scope, route, exchange, seconds)})
@@ -113,9 +114,9 @@ class Observe:
             return str(route.path)
         return scope["path"] if scope["path"] in self._paths else "none"
 
-    def _new_times(self, method: str, route: str) -> _Times:
-        times = self._times[method, route] = _Times(self._metrics, method, route)
-        return times
+    def _new_counters(self, method: str, route: str) -> _Counters:
+        counters = self._counters[method, route] = _Counters(self._metrics, method, route)
+        return counters
 
 
 class _Exchange:

@@ -276,20 +276,39 @@ class SlowClients:
             connection.close()
 
 
+def answered(port: int) -> socket.socket:
+    """A kept connection whose request has been answered."""
+    connection = socket.create_connection(("127.0.0.1", port))
+    connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+    return connection
+
+
+def send_nothing(connection: socket.socket) -> None:
+    """An empty line, which begins no request."""
+    try:
+        connection.send(b"\r\n")
+    except OSError:
+        pass  # it was cut
+
+
 def test_G16_slow_clients_are_cut_and_others_do_not_notice(database_url: str, tmp_path: Path) -> None:
     running = start_archive(
         tmp_path / "data",
         FILEROOM_DATABASE_URL=database_url,
         FILEROOM_HEADER_SECONDS="2",
         FILEROOM_BODY_SECONDS="2",
+        FILEROOM_IDLE_SECONDS="1",
     )
     slow = SlowClients(running.port, headers=300, bodies=50)
+    done = [answered(running.port) for _ in range(2)]
     try:
         assert slow.left(running.port) == 350
         waits = []
         deadline = time.monotonic() + PATIENCE
         while slow.left(running.port) and time.monotonic() < deadline:
             slow.dribble()
+            send_nothing(done[1])
             started = time.monotonic()
             assert running.status("/healthz") == 200
             waits.append(time.monotonic() - started)
@@ -297,7 +316,11 @@ def test_G16_slow_clients_are_cut_and_others_do_not_notice(database_url: str, tm
         assert slow.left(running.port) == 0
         assert sorted(waits)[len(waits) // 2] < 0.25
         assert running.status("/readyz") == 200
+        for connection in done:
+            until(lambda port=connection.getsockname()[1]: port not in connections(running.port), "the idle are cut")
     finally:
+        for connection in done:
+            connection.close()
         slow.close()
         running.stop()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from app.telemetry.metrics import SLOT_BYTES, Metrics, line
-from app.telemetry.observe import BUCKETS, _Times
+from app.telemetry.observe import BUCKETS, _Counters
 
 STORED = line("fileroom_stores_total", outcome="stored")
 
@@ -58,16 +58,19 @@ def test_counters_outlive_a_process_and_gauges_do_not() -> None:
 
 def test_histogram_is_cumulative_and_complete() -> None:
     metrics = Metrics()
-    times = _Times(metrics, "GET", "/studies")
+    counters = _Counters(metrics, "GET", "/studies")
     for seconds in (0.0005, 0.001, 0.004, 0.2, 99.0):
-        times.note(seconds)
-    _Times(metrics, "GET", "/other").note(0.0001)
+        counters.note(seconds, 200, 10, 1000)
+    _Counters(metrics, "GET", "/other").note(0.0001, 404, 0, 7)
     lines = [text for text in metrics.render().splitlines() if 'route="/studies"' in text]
     counts = [float(text.rpartition(" ")[2]) for text in lines if "_bucket" in text]
     assert len(counts) == len(BUCKETS) + 1
     assert counts == sorted(counts)
     assert (counts[0], counts[-1]) == (2, 5)
     assert 'fileroom_http_request_seconds_count{method="GET",route="/studies"} 5' in lines
+    assert 'fileroom_http_requests_total{method="GET",route="/studies",status="200"} 5' in lines
+    assert value(metrics, "fileroom_http_received_bytes_total") == 50
+    assert value(metrics, "fileroom_http_sent_bytes_total") == 5007
 
 
 def test_a_full_slot_drops_new_lines_and_keeps_the_old() -> None:
