@@ -31,6 +31,7 @@ FileroomError
 │   ├── ArchiveUnreachable      the bridge has no sensible answer of the archive
 │   └── BridgeUnreachable       the archive has no bridge that speaks DIMSE for it, or none answers
 ├── Corrupt                     stored bytes do not match their checksum
+│   └── BlobMissing             they are not there, though the blob store is
 ├── PeerFailed                  a DIMSE peer that we called refused or failed; `extra` may hold its status and comment
 ├── PeerSilent                  a DIMSE peer that we called did not answer in time
 ├── DecoderFailed               a decoder crashed, or used up its time or memory; `extra` says which
@@ -187,6 +188,10 @@ class BridgeUnreachable(Unavailable):
 
 class Corrupt(FileroomError):
     """Stored bytes do not match the checksum taken at ingest."""
+
+
+class BlobMissing(Corrupt):
+    """Stored bytes are not there, though the blob store is: they are lost, and to try again does not help."""
 
 
 class PeerFailed(FileroomError):

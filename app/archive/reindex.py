@@ -17,7 +17,7 @@ from app.blobs.checksum import Checks
 from app.catalog import replay
 from app.catalog.instances import InstanceTable, NewInstance
 from app.dicom.part10 import HeaderReader
-from app.errors import BlobStoreFailed, FileroomError, Refused
+from app.errors import BlobMissing, BlobStoreFailed, FileroomError, Refused
 
 BATCH = 50
 
@@ -105,7 +105,7 @@ class _Study:
     async def _publish(self, entry: journal.Entry) -> None:
         try:
             row = await self._read(entry)
-        except BlobStoreFailed:
+        except (BlobStoreFailed, BlobMissing):
             self._rebuilt.missing.append(entry.key)
             return
         except FileroomError:

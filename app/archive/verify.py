@@ -11,7 +11,7 @@ from app.blobs.base import ByteRange
 from app.blobs.checksum import Checks
 from app.blobs.keys import make_key
 from app.catalog import walk
-from app.errors import BlobStoreFailed, Corrupt
+from app.errors import BlobMissing, BlobStoreFailed, Corrupt
 
 EVERY_STATE_BUT_DELETED = 2
 
@@ -47,6 +47,9 @@ async def problem_of(context: Context, row: Any) -> str:
         async for chunk in context.blobs.read(key, ByteRange(0, row["length"])):
             checks.update(chunk)
         whole = checks.finish()[0] == (row["digest"], row["digest_meta"])
+    except BlobMissing as error:
+        context.count_corrupt()
+        return error.detail
     except BlobStoreFailed as error:
         return f"cannot be read: {error.detail}"
     except Corrupt:

@@ -55,7 +55,7 @@ class BlobStore(Protocol):
 
     def read(self, key: str, part: ByteRange) -> AsyncIterator[bytes]:
         """The bytes of `part`, a MiB at a time at most, unverified: for jobs that verify by other means. Raises
-        `BlobStoreFailed` when they are not there."""
+        `BlobMissing` when they are not there, `BlobStoreFailed` when that cannot be known."""
 
     def read_verified(self, key: str, part: ByteRange, checks: bytes, total: int) -> AsyncIterator[bytes]:
         """The bytes of `part` of a blob of `total` bytes, cut at whole MiBs of the blob. Each MiB is compared with its

@@ -19,7 +19,7 @@ from app.blobs.keys import folder, parse_key
 from app.blobs.page_cache import read_cached
 from app.blobs.syncing import Call, NewFile, Syncer, failure, sync_folder
 from app.blobs.threads import Threads
-from app.errors import BlobStoreFailed, Corrupt, StorageFull, Unavailable, Unreadable
+from app.errors import BlobMissing, BlobStoreFailed, Corrupt, StorageFull, Unavailable, Unreadable
 
 BUFFER = 1 << 20
 """Bytes that a writer holds before it opens its file; smaller blobs are opened, written and synced in one go."""
@@ -284,7 +284,12 @@ class _OpenFile:
 
     def _opened(self) -> int:
         if self._fd < 0:
-            self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                if not os.path.isdir(Path(self._path).parents[2]):  # nothing is there: the file system is not mounted
+                    raise
+                raise BlobMissing("the stored file is missing") from None
         return self._fd
 
     def __del__(self) -> None:

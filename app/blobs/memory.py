@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from app.blobs.base import BlobInfo, BlobWriter, ByteRange
 from app.blobs.checksum import PIECE, piece_length, pieces_of, verify_piece
 from app.blobs.keys import folder, parse_key
-from app.errors import BlobStoreFailed, Corrupt, StorageFull, Unreadable
+from app.errors import BlobMissing, BlobStoreFailed, Corrupt, StorageFull, Unreadable
 
 SPACE = 1 << 30
 """Bytes that fit."""
@@ -106,7 +106,7 @@ class MemoryBlobStore:
         end = part.offset + part.length
         for number in pieces_of(part.offset, part.length, total):
             if key not in self._blobs:
-                raise BlobStoreFailed("the blob store cannot read (ENOENT)")
+                raise BlobMissing("the stored blob is missing")
             content = self._blobs[key][0]
             first, last = number * PIECE, min((number + 1) * PIECE, total)
             if len(content) < last:

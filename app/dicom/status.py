@@ -123,7 +123,7 @@ STATUSES = MappingProxyType(
         Outcome.BRIDGE_UNREACHABLE: Status(503, 0xA700, 0xA700, True, "The bridge cannot be reached"),
         Outcome.PEER_FAILED: Status(502, 0x0110, 0x0110, False, "The peer refused or failed"),
         Outcome.PEER_SILENT: Status(504, 0x0110, 0x0110, False, "The peer did not answer in time"),
-        Outcome.CORRUPT: Status(500, 0x0110, 0x0110, False, "The stored bytes do not match their checksum"),
+        Outcome.CORRUPT: Status(500, 0x0110, 0x0110, False, "The stored bytes are damaged or missing"),
         Outcome.DECODER_FAILED: Status(500, 0x0110, 0x0110, False, "The decoder crashed or reached its limits"),
         Outcome.BUG: Status(500, 0x0110, 0x0110, True, "Processing failure"),
     }

@@ -20,7 +20,7 @@ from app.archive.transfers import GONE
 from app.catalog.queue import ARRIVED, REFUSED, WAITING, Due, Told
 from app.dicom.destination import Destination
 from app.dicom.transfer_syntaxes import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
-from app.errors import Corrupt, FileroomError, NotFound, Unavailable
+from app.errors import FileroomError, NotFound, Unavailable
 
 _JSON = "application/dicom+json"
 _NOT_OF_WEB = frozenset({IMPLICIT_LE, EXPLICIT_BE})
@@ -94,8 +94,6 @@ class Server:
             return due.at, REFUSED, 0, GONE
         except Unavailable:
             raise
-        except Corrupt:
-            return due.at, REFUSED, 0, "the stored bytes do not match their checksum"
         except FileroomError as error:
             return due.at, REFUSED, 0, error.detail
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:

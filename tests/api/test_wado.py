@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from app.archive.verify import verify
 from tests.support.database import DatabaseServer
 from tests.support.stored import Door, data_set_of, encode, image, open_door, sample, split_parts
 
@@ -203,6 +204,23 @@ async def test_lossy_is_answered_as_stored_when_no_transfer_syntax_was_named(doo
     answer = await door.get(address(data_set_of(data)), "application/dicom")
     assert answer.content == data
     assert answer.headers["content-type"] == f"application/dicom; transfer-syntax={header.transfer_syntax}"
+
+
+async def test_G19_a_file_that_is_gone_raises_the_alarm(door: Door) -> None:
+    """503 would have everybody wait for it."""
+    one = image()
+    await door.put(encode(one))
+    (path,) = door.folder.glob("*/*/*/*.dcm")
+    path.unlink()
+    alarms: list[int] = []
+    door.context.count_corrupt = lambda: alarms.append(1)
+    for resource in ("", "/frames/1"):
+        answer = await door.get(address(one) + resource)
+        assert (answer.status_code, answer.json()["detail"]) == (500, "the stored file is missing")
+        assert "retry-after" not in answer.headers
+    assert len(alarms) == 2
+    assert [one.problem async for one in verify(door.context, one.StudyInstanceUID)] == ["the stored file is missing"]
+    assert len(alarms) == 3
 
 
 async def test_G19_a_flipped_bit_is_never_sent(door: Door, caplog: pytest.LogCaptureFixture) -> None:

@@ -20,7 +20,7 @@ from app.blobs.checksum import PIECE, Checks
 from app.blobs.keys import make_key, new_version
 from app.blobs.local import LocalBlobStore
 from app.blobs.memory import MemoryBlobStore
-from app.errors import BlobStoreFailed, Corrupt, Unreadable
+from app.errors import BlobMissing, BlobStoreFailed, Corrupt, Unreadable
 
 STUDY = "1.2.826.0.1"
 
@@ -84,6 +84,14 @@ class BlobStoreContract:
             assert b"".join(verified) == wanted
             assert await store.pread_verified(writer.key, offset, length, checks, len(content)) == wanted
 
+    async def test_one_piece_can_be_read(self, store: BlobStore) -> None:
+        """Twice: what was read is in memory then."""
+        content = os.urandom(2 * PIECE + 100)
+        writer = await put(store, content)
+        for number in (0, 2, 0, 2):
+            piece = await store.read_piece(writer.key, number, sums(content), len(content))
+            assert piece == content[number * PIECE : (number + 1) * PIECE]
+
     async def test_pieces_are_read_into_given_memory(self, store: BlobStore) -> None:
         content = os.urandom(3 * PIECE + 100)
         writer = await put(store, content)
@@ -112,6 +120,9 @@ class BlobStoreContract:
         assert b"".join(sent) == content[:PIECE]
         with pytest.raises(Corrupt):
             await store.pread_verified(writer.key, 2 * PIECE - 1, 1, bytes(wrong), 2 * PIECE)
+        for _ in range(2):
+            with pytest.raises(Corrupt):
+                await store.read_piece(writer.key, 1, bytes(wrong), 2 * PIECE)
         assert await store.pread_verified(writer.key, 0, 1, bytes(wrong), 2 * PIECE) == content[:1]
         with pytest.raises(Corrupt):
             await store.read_into(writer.key, range(2), bytes(wrong), 2 * PIECE, memoryview(bytearray(2 * PIECE)))
@@ -121,13 +132,17 @@ class BlobStoreContract:
         with pytest.raises(Corrupt):
             await store.pread_verified(writer.key, 0, 1, b"", 100)
 
-    async def test_a_missing_blob_fails(self, store: BlobStore) -> None:
-        key = new_key()
-        with pytest.raises(BlobStoreFailed):
+    async def test_a_blob_that_is_gone_is_missing(self, store: BlobStore) -> None:
+        """To try again later does not help."""
+        key = (await put(store, b"x")).key
+        await store.remove(key)
+        with pytest.raises(BlobMissing):
             await get(store, key, 1)
-        with pytest.raises(BlobStoreFailed):
+        with pytest.raises(BlobMissing):
             await store.pread_verified(key, 0, 1, sums(b"x"), 1)
-        with pytest.raises(BlobStoreFailed):
+        with pytest.raises(BlobMissing):
+            await store.read_piece(key, 0, sums(b"x"), 1)
+        with pytest.raises(BlobMissing):
             await store.read_into(key, range(1), sums(b"x"), 1, memoryview(bytearray(1)))
 
     async def test_nothing_is_overwritten(self, store: BlobStore) -> None:

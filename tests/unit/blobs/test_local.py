@@ -247,6 +247,22 @@ async def test_no_link_is_followed(tmp_path: Path) -> None:
     assert outside.read_bytes() == b"x"
 
 
+async def test_a_file_system_that_is_not_mounted_is_waited_for(tmp_path: Path) -> None:
+    """Its folder is there, and empty: nothing is lost."""
+    store = LocalBlobStore(tmp_path / "blobs")
+    key = await put(store)
+    checks = Checks()
+    checks.update(b"x")
+    sums = checks.finish()[1]
+    store.root.rename(tmp_path / "elsewhere")
+    store.root.mkdir()
+    with pytest.raises(BlobStoreFailed):
+        await store.pread_verified(key, 0, 1, sums, 1)
+    store.root.rmdir()
+    (tmp_path / "elsewhere").rename(store.root)
+    assert await store.pread_verified(key, 0, 1, sums, 1) == b"x"
+
+
 async def test_G19_a_truncated_file_is_corrupt(tmp_path: Path) -> None:
     store = LocalBlobStore(tmp_path)
     content = os.urandom(3 << 20)
