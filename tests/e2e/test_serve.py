@@ -316,8 +316,8 @@ def test_G16_slow_clients_are_cut_and_others_do_not_notice(database_url: str, tm
         assert slow.left(running.port) == 0
         assert sorted(waits)[len(waits) // 2] < 0.25
         assert running.status("/readyz") == 200
-        for connection in done:
-            until(lambda port=connection.getsockname()[1]: port not in connections(running.port), "the idle are cut")
+        idle = {connection.getsockname()[1] for connection in done}
+        until(lambda: not idle & connections(running.port), "the idle are cut")
     finally:
         for connection in done:
             connection.close()
