@@ -11,7 +11,7 @@ from typing import NamedTuple
 from app.archive import transcode
 from app.archive.context import Context
 from app.archive.frames import PieceCache
-from app.archive.retrieve import Instance, Pieces, read, read_at_once
+from app.archive.retrieve import Instance, Pieces, read, read_piece
 from app.archive.zip_stream import ZipStream
 from app.blobs.checksum import PIECE
 from app.dicom.octets import Piece
@@ -86,7 +86,7 @@ async def read_small(context: Context, cache: PieceCache, one: Chosen) -> list[P
     """The whole of a small file."""
     if one.converts:
         return [piece async for piece in read_file(context, cache, one)]
-    return [await read_at_once(context, one.instance, 0, one.instance.length)]
+    return [await read_piece(context, one.instance, 0)]
 
 
 async def read_zip(context: Context, cache: PieceCache, chosen: Sequence[Chosen]) -> Pieces:

@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from app.archive.context import Context
-from app.archive.retrieve import Instance, Pieces, missing, read, read_at_once, require_uids
+from app.archive.retrieve import Instance, Pieces, missing, read, read_piece, require_uids
 from app.archive.sized_cache import SizedCache
-from app.blobs.checksum import PIECE, piece_length, pieces_of
+from app.blobs.checksum import PIECE, pieces_of
 from app.catalog import lookups
 from app.dicom.header import FRAGMENTED, FRAME_ENTRY
 from app.dicom.inflate import Inflater
@@ -26,7 +26,7 @@ AT_ONCE = 4 << 20
 _NATIVE = 1
 
 
-PieceCache = SizedCache[tuple[str, int], bytes]
+PieceCache = SizedCache[tuple[str, int], Piece]
 """Verified MiBs by version and number."""
 
 
@@ -134,8 +134,7 @@ async def read_pieces(context: Context, cache: PieceCache, instance: Instance, o
         key = (instance.version, number)
         piece = cache.get(key)
         if piece is None:
-            size = piece_length(number, instance.length)
-            piece = await read_at_once(context, instance, number * PIECE, size)
+            piece = await read_piece(context, instance, number)
             if instance.frame_count > 1:
                 cache.put(key, piece)
         low, high = max(offset - number * PIECE, 0), offset + length - number * PIECE
