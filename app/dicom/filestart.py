@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
+from app.dicom.dictionary import standard_vr
 from app.dicom.elements import LONG, SHORT
 from app.dicom.levels import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE, Encoding
 from app.dicom.transfer_syntaxes import DEFLATED_LE, transfer_syntax
@@ -19,6 +20,7 @@ SNIFF = 8
 """Bytes of the data set that tell its encoding."""
 _LONGEST_META = 1024 * 1024
 _LONGEST_FIRST = 0x00FFFFFF
+_FIRST_GROUPS = (b"\0\0", b"\x08\0", b"\0\x08")
 _UID_OF = {EXPLICIT_LE: EXPLICIT_LE_UID, EXPLICIT_BE: EXPLICIT_BE_UID, IMPLICIT_LE: IMPLICIT_LE_UID}
 _VRS = frozenset(vr.encode() for vr in SHORT | LONG)
 _LONG = frozenset(vr.encode() for vr in LONG)
@@ -113,8 +115,19 @@ def sniff(head: bytes) -> Encoding | None:
 
 
 def begins_data_set(head: bytes) -> bool:
-    """Whether a file without file meta may begin like this: with group 0000 or 0008."""
-    return head[:2] in (b"\0\0", b"\x08\0", b"\0\x08") and sniff(head) is not None
+    """Whether a file without file meta may begin like this: with group 0000 or 0008, or with another standard tag that
+    has a VR, or a length, of its own."""
+    encoding = sniff(head)
+    if encoding is None or head[:2] in _FIRST_GROUPS:
+        return encoding is not None
+    group, element = struct.unpack_from(f"{'>' if encoding is EXPLICIT_BE else '<'}HH", head)
+    vr = standard_vr(group << 16 | element)
+    if vr is None or group % 2 or not 8 <= group <= 0x7FE0:
+        return False
+    if encoding is not IMPLICIT_LE:
+        return head[4:6].decode() in (*vr.split(" or "), "UN")
+    length = struct.unpack_from("<I", head, 4)[0]
+    return bool(length == 4 if element == 0 else length % 2 == 0)
 
 
 def settle(start: FileStart, head: bytes) -> tuple[Encoding, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from pydicom.dataset import Dataset
 from app import cli
 from app.catalog.engine import Catalog
 from app.catalog.peers import put as put_peer
+from tests.support.bridge import dcmtk
 from tests.testdata.fixtures import CorpusFile
 
 WLMSCPFS = "open/dcmtk-wlist/wlistdb/OFFIS/"
@@ -65,6 +67,24 @@ def test_what_is_no_item_is_named_and_left_out(folder: Path, capsys: pytest.Capt
 
 def test_a_single_file_is_imported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert fileroom("import", folder / "folder0" / "wklist1.wl") == 0
+    assert "1 added" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("encoding", ["+ti", "+te", "+tb"])
+@pytest.mark.parametrize("lengths", ["-g", "+g"])
+def test_an_item_may_begin_with_group_0010(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], encoding: str, lengths: str
+) -> None:
+    """As DCMTK's dump2dcm writes them from a text without the group 0008."""
+    dumped = subprocess.run(
+        [dcmtk("dcmdump"), "+L", "-q", str(folder / "folder0" / "wklist1.wl")], capture_output=True, check=True
+    ).stdout.splitlines(keepends=True)
+    begin = next(at for at, line in enumerate(dumped) if line.startswith(b"(0010,"))
+    text, item = tmp_path / "item.dump", tmp_path / "item.wl"
+    text.write_bytes(b"".join(dumped[begin:]))
+    subprocess.run([dcmtk("dump2dcm"), "-F", encoding, lengths, str(text), str(item)], check=True)
+    assert item.read_bytes()[:2] in (b"\x10\0", b"\0\x10")
+    assert fileroom("import", item) == 0
     assert "1 added" in capsys.readouterr().out
 
 
