@@ -61,10 +61,12 @@ class Counts:
 
     def message(self, service: str, peer: str, seconds: float, received: int, sent: int) -> None:
         """A request was answered."""
-        indexes = self._indexes.get((service, peer)) or self._new(service, peer)
+        messages, times, incoming, outgoing = self._indexes.get((service, peer)) or self._new(service, peer)
         values = self._metrics.own.values
-        for index, value in zip(indexes, (1, seconds, received, sent), strict=True):
-            values[index] += value
+        values[messages] += 1
+        values[times] += seconds
+        values[incoming] += received
+        values[outgoing] += sent
 
     def _new(self, service: str, peer: str) -> tuple[int, int, int, int]:
         messages, seconds, received, sent = (

@@ -135,17 +135,21 @@ class PDUReader:
         return position + 6
 
     def _pdv_head(self, data: bytes, position: int) -> int:
+        length: int
         length, self._context_id, self._control = _PDV_HEAD.unpack_from(data, position)
         if not 2 <= length <= self._pdu_left - 4:
             return self._invalid(REASON_INVALID_PARAMETER, "a PDV that does not fit its PDU")
         self._pdu_left -= length + 4
         if 0 < self._pdu_left < PDV_HEAD_LENGTH:
             return self._invalid(REASON_INVALID_PARAMETER, "a PDU that ends inside a PDV")
+        start = position + 6
+        stop = start + length - 2
+        if stop <= len(data):  # the value is here as a whole, as most are, or is empty
+            self._sink.on_fragment(self._context_id, self._control, data[start:stop], True)
+            return stop
         self._pdv_left = length - 2
-        self._pdv_open = self._pdv_left > 0
-        if not self._pdv_open:
-            self._sink.on_fragment(self._context_id, self._control, b"", True)
-        return position + 6
+        self._pdv_open = True
+        return start
 
     def _value(self, data: bytes, position: int, end: int) -> int:
         stop = min(position + self._pdv_left, end)
