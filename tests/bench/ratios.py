@@ -18,7 +18,7 @@ def merged(rounds):
     return row
 
 
-rounds = {}
+rounds: dict[tuple[str, str], list[dict]] = {}
 for line in open(sys.argv[1], encoding="utf-8"):
     if line.startswith("{"):
         r = json.loads(line)
