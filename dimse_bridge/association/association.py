@@ -137,12 +137,15 @@ class Association:
         context: Context,
         command: bytes,
         data_set: bytes | memoryview | tuple[bytes | memoryview, ...] | AsyncIterable[bytes] | None = None,
+        *,
+        soon: bool = False,
     ) -> None:
         """Sends one message, as fast as the peer takes it; a `data_set` in pieces is not joined. When it raises in
-        mid-object, the association is aborted: the message could not be ended otherwise."""
+        mid-object, the association is aborted: the message could not be ended otherwise. `soon`: a message without
+        data set leaves together with the next one, if that comes at once."""
         pieces = self._pieces(context, command, COMMAND, last=True)
         if data_set is None:
-            await self._layer.write(pieces)
+            await self._layer.write(pieces, soon=soon)
         elif isinstance(data_set, bytes | bytearray | memoryview):
             await self._send_whole(context, pieces, (data_set,))
         elif isinstance(data_set, tuple):

@@ -57,6 +57,7 @@ class UpperLayer(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._socket: socket.socket | None = None
         self._room: asyncio.Future[None] | None = None
+        self._held: list[bytes | memoryview] = []
         self.received = 0
         self.sent = 0
 
@@ -149,13 +150,20 @@ class UpperLayer(asyncio.Protocol):
 
     # -------------------------------------------------------------- writing
 
-    async def write(self, pieces: Sequence[bytes | memoryview]) -> None:
-        """Sends bytes of P-DATA-TF PDUs; waits while the peer takes none. Raises `AssociationEnded`."""
+    async def write(self, pieces: Sequence[bytes | memoryview], *, soon: bool = False) -> None:
+        """Sends bytes of P-DATA-TF PDUs; waits while the peer takes none. With `soon` few bytes leave together with
+        what follows, at the latest at the end of this turn of the loop. Raises `AssociationEnded`."""
         if self.ending is not None:
             raise self.ending.with_traceback(None)
         assert self._transport is not None
         self.sent += sum(map(len, pieces))
-        self._transport.writelines(pieces)
+        if soon and self._room is None:
+            if not self._held:
+                self._loop.call_soon(self._put, b"")
+            self._held += pieces
+            return
+        held, self._held = self._held, []
+        self._transport.writelines([*held, *pieces])
         while self._room is not None:
             self.expect(self.timeouts.dimse)
             try:
@@ -166,8 +174,9 @@ class UpperLayer(asyncio.Protocol):
                 raise self.ending.with_traceback(None)
 
     def _put(self, pdu: bytes) -> None:
+        held, self._held = self._held, []
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(pdu)
+            self._transport.write(b"".join((*held, pdu)))
 
     # -------------------------------------------------------------- events
 

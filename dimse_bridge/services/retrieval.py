@@ -134,7 +134,8 @@ class Responses:
         command = response(
             self._message.command, status, has_data_set=bool(data_set), comment=comment, **self._tally.counters()
         )
-        await self._association.send(self._message.context, command, data_set or None)
+        soon = status == Progress.PENDING
+        await self._association.send(self._message.context, command, data_set or None, soon=soon)
 
 
 def final_status(tally: Tally, *, is_cancelled: bool, tells_failures: bool) -> int:

@@ -29,6 +29,8 @@ READ_AHEAD = 4 << 20
 """Bytes of instances that wait until the peer takes them."""
 _LONGEST_START = 4 << 20
 """Bytes in which a file without file meta must have shown its UIDs."""
+_USUAL_META = 4096
+"""Bytes in which the file meta ends as a rule."""
 _MOST_FAILURES = 3
 """After so many answers in a row that did not come, the archive is taken to be away."""
 _FILE = 'multipart/related; type="application/dicom"; transfer-syntax='
@@ -249,7 +251,11 @@ class _FileStart:
     @classmethod
     async def read(cls, chunks: AsyncIterator[Piece]) -> _FileStart:
         """Reads preamble and file meta; raises `Unreadable` when it is no file."""
-        data = b""
+        first = await anext(chunks, b"")
+        usual = cls._usual(first)
+        if usual is not None:
+            return usual
+        data = bytes(first)
         need = 144
         meta: MetaReader | None = None
         while True:
@@ -257,7 +263,7 @@ class _FileStart:
                 chunk = await anext(chunks, None)
                 if chunk is None:
                     raise Unreadable("the archive sent something that is no DICOM file")
-                data = data + bytes(chunk) if data else bytes(chunk)
+                data += bytes(chunk)
             if meta is None:
                 begin = meta_at(data)
                 if begin is None:
@@ -274,6 +280,19 @@ class _FileStart:
         if not start.sop_instance:
             return await cls._bare(data, chunks, start)
         return cls(start.sop_instance, start.transfer_syntax, rest)
+
+    @classmethod
+    def _usual(cls, first: Piece) -> _FileStart | None:
+        """The same without a copy of the first chunk, when a short file meta is all in it."""
+        head = bytes(first[:_USUAL_META])
+        begin = meta_at(head)
+        if begin is None:
+            return None
+        meta = MetaReader(begin)
+        if meta.read(head) or len(head) < meta.pos + SNIFF or not meta.start.sop_instance:
+            return None
+        settle(meta.start, head[meta.pos : meta.pos + SNIFF])
+        return cls(meta.start.sop_instance, meta.start.transfer_syntax, memoryview(first)[meta.pos :])
 
     @classmethod
     async def _bare(cls, data: bytes, chunks: AsyncIterator[Piece], start: FileStart) -> _FileStart:
