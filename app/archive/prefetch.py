@@ -21,7 +21,7 @@ from app.archive.worklist_rules import State
 from app.catalog import prefetch as catalog
 from app.catalog import queue
 from app.catalog import worklist_search as items
-from app.catalog.prefetch import Later, Named, Row
+from app.catalog.prefetch import WHOLE, Later, Named, Row
 from app.catalog.queue import PREFETCH, Job, NewJob
 from app.dicom.query import read_query
 from app.dicom.uid import is_uid
@@ -55,7 +55,7 @@ class Source(Protocol):
         """The series of a study."""
 
     async def instances(self, study: str, series: str) -> Sequence[str]:
-        """SOP Instance UIDs of a series."""
+        """SOP Instance UIDs of a series, or only `WHOLE` when it does not tell them."""
 
     async def fetch(self, study: str, missing: Sequence[Named], *, whole: bool) -> str:
         """Brings instances of a study, or `whole` of it, here; what went wrong, "" when it says that all went well."""
@@ -199,7 +199,7 @@ async def choose(source: Source, wish: Wish) -> list[Named]:
                     chosen += [(study, uid, sop) for sop in dict.fromkeys(await source.instances(study, uid))]
         if len(chosen) > _MOST_INSTANCES:
             raise BadRequest(f"the priors have more than {_MOST_INSTANCES} instances")
-    return [named for named in chosen if is_uid(named[2])]
+    return [named for named in chosen if named[2] == WHOLE or is_uid(named[2])]
 
 
 async def bring(context: Context, lease: str, job: Job, source: Source) -> tuple[str, str]:
@@ -213,7 +213,10 @@ async def bring(context: Context, lease: str, job: Job, source: Source) -> tuple
     for study, missing in studies.items():
         whole = not await catalog.has_study(context.catalog, study)
         try:
-            problem = await source.fetch(study, missing, whole=whole) or problem
+            failed = await source.fetch(study, missing, whole=whole)
+            if not failed and any(named[2] == WHOLE for named in missing):
+                await catalog.note_series(context.catalog, lease, study)
+            problem = failed or problem
         except Unavailable:  # it is the archive that cannot
             raise
         except FileroomError as error:

@@ -14,7 +14,7 @@ import orjson
 from app.archive.bridges import Bridges
 from app.archive.prefetch import SourceAway
 from app.archive.prefetch_rules import DataSet
-from app.catalog.prefetch import Named
+from app.catalog.prefetch import WHOLE, Named
 from app.dicom.status import OUTCOME_OF_ERROR, STATUSES, Outcome
 from app.dicom.worklist import text_of
 from app.errors import (
@@ -29,6 +29,8 @@ from app.errors import (
 )
 
 _SOP_INSTANCE = "00080018"
+_FOR_NOW = "A7"
+"""Statuses of a peer that is out of resources (PS3.4 C.4.1.1.4) begin so."""
 _LONGEST_PROBLEM = 64 * 1024
 _LONGEST_ANSWER = 32 << 20
 _MOST_FOUND = 50_000
@@ -61,8 +63,13 @@ class PeerSource:
         return await self._search(f"studies/{study}/series", [("includefield", "BodyPartExamined")])
 
     async def instances(self, study: str, series: str) -> list[str]:
-        """SOP Instance UIDs of a series."""
-        found = await self._search(f"studies/{study}/series/{series}/instances", [])
+        """SOP Instance UIDs of a series; `WHOLE` when the peer refuses queries at IMAGE level."""
+        try:
+            found = await self._search(f"studies/{study}/series/{series}/instances", [])
+        except PeerFailed as error:
+            if str(error.extra.get("dimse_status", _FOR_NOW)).startswith(_FOR_NOW):
+                raise
+            return [WHOLE]
         return [text_of(one, _SOP_INSTANCE) for one in found]
 
     async def fetch(self, study: str, missing: Sequence[Named], *, whole: bool) -> str:

@@ -18,6 +18,8 @@ from app.catalog.registry import Registry
 Row = asyncpg.Record
 Named = tuple[str, str, str]
 """UIDs of study, series and instance."""
+WHOLE = ""
+"""Instead of an instance: all of the series, whose instances nobody told."""
 
 RULES = Registry(
     "SELECT name, json FROM prefetch_rule ORDER BY name",
@@ -64,6 +66,8 @@ WITH mine AS MATERIALIZED (
       FROM unnest($2::text[], $3::text[], $4::text[]) WITH ORDINALITY AS w (study, series, sop, at)
      WHERE NOT EXISTS (SELECT FROM study s JOIN series e ON e.study_id = s.id AND e.uid = w.series
                          JOIN instance i ON i.series_id = e.id AND i.uid = w.sop AND i.state = 0 WHERE s.uid = w.study)
+       AND NOT (w.sop = '' AND EXISTS (SELECT FROM study s JOIN series e ON e.study_id = s.id AND e.uid = w.series
+                                        WHERE s.uid = w.study AND e.instance_count > 0))
 ), listed AS (
     INSERT INTO job_instance (job_id, at, study_uid, series_uid, sop_uid)
     SELECT mine.id, wanted.at, wanted.study, wanted.series, wanted.sop FROM mine, wanted
@@ -85,6 +89,18 @@ WITH mine AS MATERIALIZED (
 UPDATE job SET done = job.done + (SELECT count(*) FROM arrived), updated_at = now(),
                leased_until = now() + make_interval(secs => $2)
   FROM mine WHERE job.id = mine.id RETURNING job.total - job.done - job.failed
+"""
+_CAME = """
+WITH mine AS MATERIALIZED (
+    SELECT id FROM job WHERE lease = $1 AND state = 1 FOR UPDATE
+), arrived AS (
+    UPDATE job_instance w SET state = 1, reason = '' FROM mine
+     WHERE w.job_id = mine.id AND w.state = 0 AND w.study_uid = $2 AND w.sop_uid = ''
+       AND EXISTS (SELECT FROM study s JOIN series e ON e.study_id = s.id AND e.uid = w.series_uid
+                    WHERE s.uid = w.study_uid AND e.instance_count > 0)
+    RETURNING w.at
+)
+UPDATE job SET done = job.done + (SELECT count(*) FROM arrived), updated_at = now() FROM mine WHERE job.id = mine.id
 """
 _MISSING = """
 SELECT study_uid, series_uid, sop_uid FROM job_instance WHERE job_id = $1 AND state = 0 ORDER BY at
@@ -153,6 +169,12 @@ async def note_arrivals(catalog: Catalog, lease: str, seconds: float) -> int | N
     when the lease is gone."""
     found: int | None = await catalog.fetchval(_ARRIVED, lease, seconds)
     return found
+
+
+async def note_series(catalog: Catalog, lease: str, study: str) -> None:
+    """The source says that it sent all that was wanted of a study: series that are wanted as a `WHOLE` have arrived,
+    unless nothing of one is here."""
+    await catalog.execute(_CAME, lease, study)
 
 
 async def missing(catalog: Catalog, job: int) -> list[Named]:

@@ -27,8 +27,10 @@ from tests.requirements.instances import ROOT as UIDS
 from tests.support.archive import ROOT
 from tests.support.bridge import start_both
 from tests.support.dcmqrscp import QueryRetrieve, start_dcmqrscp
+from tests.support.series_peer import series_peer
 from tests.support.worklist import RESOURCE, item
 
+ENDED = ("succeeded", "failed")
 TODAY = f"{datetime.now():%Y%m%d}"
 QUICK = {
     "FILEROOM_TRANSFER_PAUSE_SECONDS": "0.2",
@@ -117,6 +119,25 @@ def test_the_newest_of_the_modality_come(
     assert ended["instances"] == {"total": 2, "arrived": 2, "refused": 0}
     assert here(department, f"{at}.5", f"{at}.3", f"{at}.2") == [2, 2, 3]
     department.register(priors.aet, priors.port)
+
+
+def test_a_peer_without_the_image_level_sends_whole_series(department: Site) -> None:
+    images = [*study("50.1", "PRE-SERIES", "20220101", count=3), *study("50.2", "PRE-SERIES", "20210101")]
+    with series_peer(images) as peer:
+        department.register("BYSERIES", peer.port, behaviour={"retrieve_with": "get"})
+        rule = {"peer": "BYSERIES", "where": {"PatientID": "PRE-SERIES"}}
+        assert department.user.put("/prefetch-rules/by-series", json=rule).status_code == 201
+        try:
+            order(department, "PRE-SERIES", "50.3")
+            ended = prefetch(department, "item-50.3", lambda one: one["peer"] == "BYSERIES" and one["state"] in ENDED)
+            assert (ended["state"], here(department, "50.1", "50.2")) == ("succeeded", [3, 2]), ended
+            assert ended["instances"] == {"total": 2, "arrived": 2, "refused": 0}, "each series counts as one"
+            order(department, "PRE-SERIES", "50.4")
+            ended = prefetch(department, "item-50.4", lambda one: one["peer"] == "BYSERIES" and one["state"] in ENDED)
+            assert (ended["state"], ended["instances"]["total"]) == ("succeeded", 0), "nothing is fetched again"
+            assert peer.got == ["STUDY", "STUDY"]
+        finally:
+            department.user.delete("/prefetch-rules/by-series")
 
 
 def test_items_of_worklist_files_have_their_priors_too(department: Site, priors: QueryRetrieve, tmp_path: Path) -> None:
