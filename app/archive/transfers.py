@@ -17,7 +17,7 @@ from app.archive.audit import AuditEvent
 from app.archive.context import Context
 from app.catalog import asked_commitments, queue, step_messages
 from app.catalog.notices import QUEUE, Notices
-from app.catalog.queue import ASKED, DIMSE, FAILED, REFUSED, SENDING, STATES, STOW, Due, Job, JobInstance, NewJob, Told
+from app.catalog.queue import ASKED, DIMSE, REFUSED, SENDING, STATES, STOW, Due, Job, JobInstance, NewJob, Told
 from app.catalog.step_messages import Message
 from app.dicom.commitment import Result
 from app.dicom.uid import is_uid
@@ -286,8 +286,6 @@ async def committed(context: Context, uid: str, result: Result, reason: str = _N
     state = await asked_commitments.settle(context.catalog, uid, *told, context.transfers.pause_seconds)
     if state is None:
         raise NotFound("no such storage commitment request")
-    if state == FAILED:
-        await queue.explain(context.catalog, uid)
     log.info("a request for storage commitment is settled", extra={"fields": {"count": len(result.committed)}})
     return STATES[state]
 

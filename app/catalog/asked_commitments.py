@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from app.catalog.engine import Catalog
+from app.catalog.queue import FAILED
 
 MOST_REFERENCES = 100_000
 """Instances of one request."""
@@ -38,6 +39,13 @@ SELECT w.at, coalesce(c.sop_class, '') AS sop_class, w.sop_uid
  WHERE w.job_id = $1 AND w.state = 1 ORDER BY w.at LIMIT $2
 """
 _SETTLE = "SELECT settle_commitment($1, $2, $3, $4, $5, $6)"
+_EXPLAIN = """
+UPDATE job j SET reason = format('%s of %s instances did not arrive: %s', j.failed, j.total, (
+    SELECT i.reason FROM job_instance i WHERE i.job_id = j.id AND i.state = 2
+     GROUP BY i.reason ORDER BY count(*) DESC, i.reason LIMIT 1))
+  FROM asked_commitment a
+ WHERE a.uid = $1 AND j.id = a.job_id AND j.state = 3 AND j.failed > 0 AND j.reason = ''
+"""
 
 
 async def to_commit(catalog: Catalog, job: int) -> list[Asked]:
@@ -55,7 +63,11 @@ async def settle(
     catalog: Catalog, uid: str, committed: Sequence[str], failures: Mapping[str, int], reason: str, pause: float
 ) -> int | None:
     """What a report says, see `settle_commitment`: `failures` are Failure Reasons by instance, `reason` is why the
-    others are not committed. The state of the job then; None when nobody asked under this UID."""
+    others are not committed. The state of the job then, which says why most of its refused instances were when it has
+    failed without another reason; None when nobody asked under this UID."""
     told = (list(committed), list(failures), list(failures.values()))
-    state: int | None = await catalog.fetchval(_SETTLE, uid, *told, reason, pause)
+    async with catalog.connection() as connection, connection.transaction():
+        state: int | None = await connection.fetchval(_SETTLE, uid, *told, reason, pause)
+        if state == FAILED:
+            await connection.execute(_EXPLAIN, uid)
     return state

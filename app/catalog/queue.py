@@ -175,13 +175,6 @@ SELECT end_job($1, $2, coalesce(nullif($3, ''), (
      WHERE j.lease = $1 AND j.state = 1 AND j.failed > 0
      GROUP BY j.failed, j.total, i.reason ORDER BY count(*) DESC, i.reason LIMIT 1), ''), $4, $5, $6)
 """
-_EXPLAIN = """
-UPDATE job j SET reason = format('%s of %s instances did not arrive: %s', j.failed, j.total, (
-    SELECT i.reason FROM job_instance i WHERE i.job_id = j.id AND i.state = 2
-     GROUP BY i.reason ORDER BY count(*) DESC, i.reason LIMIT 1))
-  FROM asked_commitment a
- WHERE a.uid = $1 AND j.id = a.job_id AND j.state = 3 AND j.failed > 0 AND j.reason = ''
-"""
 _FORGET = """
 WITH old AS (
     SELECT id FROM job
@@ -263,12 +256,6 @@ async def end(
     says why most of its refused instances were."""
     state: int | None = await catalog.fetchval(_END, lease, outcome, reason, pause, days, patience)
     return state
-
-
-async def explain(catalog: Catalog, transaction: str) -> None:
-    """Has a failed job without a reason say why most of its refused instances were; it asked for storage commitment
-    under this Transaction UID."""
-    await catalog.execute(_EXPLAIN, transaction)
 
 
 async def forget(catalog: Catalog, days: float, failed_days: float, most: int) -> int:
