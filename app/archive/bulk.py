@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 
 import orjson
 
 from app.archive.context import Context
 from app.archive.frames import Place, entry_place
+from app.archive.packed_json import members_of
 from app.archive.retrieve import Instance, find_instances, missing, require_uids
 from app.catalog import lookups
 from app.dicom import media_types as media
 from app.dicom.elements import WORD
-from app.dicom.header import BULK_MARK
 from app.dicom.transfer_syntaxes import transfer_syntax
 from app.errors import NotFound
 
@@ -96,7 +95,7 @@ async def document_type(context: Context, instance: Instance, value: BulkValue) 
     if value.path != _ENCAPSULATED_DOCUMENT:
         return ""
     row = await lookups.metadata(context.catalog, [instance.id])
-    members = orjson.loads(zlib.decompress(row[0].json).replace(BULK_MARK.encode(), b"")) if row else {}
+    members = members_of(row[0].json) if row else {}
     named = members.get(_DOCUMENT_TYPE, {}).get("Value") or [""]
     mime = media.canonical(str(named[0]).strip())
     return mime if media.is_media_type(mime) else ""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
-
-import orjson
 
 from app.archive import frames
 from app.archive.context import Context
 from app.archive.frames import PieceCache, Place
+from app.archive.packed_json import members_of
 from app.archive.retrieve import Instance, missing, raise_alarm
 from app.blobs.checksum import PIECE, pieces_of
 from app.blobs.keys import make_key
 from app.catalog import lookups
-from app.dicom.header import BULK_MARK
 from app.dicom.transfer_syntaxes import EXPLICIT_LE, transfer_syntax
 from app.errors import Corrupt, NotFound
 from app.pixels import picture as pictures
@@ -73,7 +70,7 @@ async def picture_of(context: Context, instance: Instance) -> Picture:
     compressed = await lookups.json_of(context.catalog, instance.id)
     if compressed is None:
         raise missing()
-    members = orjson.loads(zlib.decompress(compressed).replace(BULK_MARK.encode(), b""))
+    members = members_of(compressed)
     picture = pictures.from_json(members, instance.transfer_syntax, instance.pixel_tag)
     while len(context.pictures) >= _REMEMBERED:
         context.pictures.pop(next(iter(context.pictures)))

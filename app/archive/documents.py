@@ -6,20 +6,17 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
-import zlib
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from app.archive import bulk
 from app.archive.context import Context
 from app.archive.frames import entry_place, require_frame, stored_span
+from app.archive.packed_json import members_of
 from app.archive.retrieve import Instance, missing, read_at_once
 from app.catalog import lookups
 from app.dicom import media_types as media
-from app.dicom.header import BULK_MARK
 from app.dicom.octets import Piece
 from app.dicom.transfer_syntaxes import transfer_syntax
 from app.errors import Corrupt, NotAcceptable
@@ -70,7 +67,7 @@ async def find_document(context: Context, instance: Instance) -> Document:
     row = await lookups.metadata(context.catalog, [instance.id])
     if not row:
         raise missing()
-    members = orjson.loads(zlib.decompress(row[0].json).replace(BULK_MARK.encode(), b""))
+    members = members_of(row[0].json)
     element = members.get(ENCAPSULATED_DOCUMENT)
     if element is None:
         raise NotAcceptable(_NO_PICTURE)

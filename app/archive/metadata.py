@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import zlib
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,6 +16,7 @@ import orjson
 
 from app.archive.context import Context
 from app.archive.gzip_join import GzipJoin, Segment, join_segments, make_segment
+from app.archive.packed_json import unpack
 from app.archive.retrieve import missing, require_uids
 from app.archive.sized_cache import SizedCache
 from app.catalog import lookups
@@ -207,7 +207,7 @@ def join_objects(rows: Sequence[Metadata], root: str, study: str, series: str) -
     before = f"{root}/studies/{study}/series/{series}/instances/"
     texts = []
     for row in rows:
-        text = zlib.decompress(row.json)
+        text = unpack(row.json)
         if _MARK in text:
             text = text.replace(_MARK, f"{before}{row.sop}/bulkdata/".encode())
         texts.append(text)

@@ -4,18 +4,15 @@ folder of derived pictures. A key names the version, so nothing kept is ever out
 from __future__ import annotations
 
 import asyncio
-import zlib
-
-import orjson
 
 from app.archive import bulk, frames
 from app.archive.context import Context
 from app.archive.decoded_frames import payload_of
 from app.archive.frames import PieceCache, Place, entry_place, native_place
+from app.archive.packed_json import members_of
 from app.archive.retrieve import Instance, find_instance, missing, require_uids
 from app.archive.sized_cache import SizedCache
 from app.catalog import lookups, representatives
-from app.dicom.header import BULK_MARK
 from app.dicom.transfer_syntaxes import transfer_syntax
 from app.errors import Undecodable
 from app.pixels.render_facts import Facts, bulk_paths, read_facts
@@ -58,12 +55,7 @@ async def _members(context: Context, instance: Instance) -> dict[str, object]:
     compressed = await lookups.json_of(context.catalog, instance.id)
     if compressed is None:
         raise missing()
-    return await asyncio.to_thread(_parse, compressed) if len(compressed) > _LARGE else _parse(compressed)
-
-
-def _parse(compressed: bytes) -> dict[str, object]:
-    members: dict[str, object] = orjson.loads(zlib.decompress(compressed).replace(BULK_MARK.encode(), b""))
-    return members
+    return await asyncio.to_thread(members_of, compressed) if len(compressed) > _LARGE else members_of(compressed)
 
 
 async def _tables(context: Context, instance: Instance, wanted: set[str]) -> dict[str, bytes]:

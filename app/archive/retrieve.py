@@ -7,16 +7,13 @@ current at that moment, whatever happens meanwhile. The next file or piece is re
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import AsyncGenerator
 
-import orjson
-
 from app.archive.context import Context
+from app.archive.packed_json import members_of
 from app.blobs.base import ByteRange
 from app.blobs.keys import make_key
 from app.catalog import lookups
-from app.dicom.header import BULK_MARK
 from app.dicom.octets import Piece
 from app.dicom.transfer_syntaxes import transfer_syntax
 from app.dicom.uid import is_uid
@@ -113,7 +110,7 @@ def may_be_over_long(instance: Instance) -> bool:
 async def is_over_long(context: Context, instance: Instance) -> bool:
     """Whether compressed pixel data would be too long for Explicit VR Little Endian (PS3.18 8.7.3.4): 4 GiB or more."""
     row = await lookups.metadata(context.catalog, [instance.id])
-    members = orjson.loads(zlib.decompress(row[0].json).replace(BULK_MARK.encode(), b"")) if row else {}
+    members = members_of(row[0].json) if row else {}
     bits = instance.frame_count
     for tag in _IMAGE_SIZE:
         values = members.get(tag, {}).get("Value") or [1]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
-
 import orjson
 import xxhash
 
+from app.archive.packed_json import pack
 from app.catalog.instances import NewInstance
 from app.dicom.attributes import TABLE
 from app.dicom.header import FrameIndex, Header
@@ -44,7 +43,7 @@ def make_row(header: Header, version: str, length: int, digests: tuple[bytes, by
         *digests,
         *_frame_facts(frames, header.broken_off),
         header.instance_json,
-        zlib.compress(header.json, 1),
+        pack(header.json),
         frames.table,
         checks,
         bulk,

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
-
-import orjson
+from typing import NamedTuple
 
 from app.archive import search_json as made
 from app.archive.context import Context
+from app.archive.packed_json import members_of, unpack
 from app.catalog import search as catalog_search
 from app.catalog import search_patients
 from app.catalog.search import Plan, Row, Wanted
@@ -206,7 +204,7 @@ class Search:
         while True:
             rows = await catalog_search.find(catalog, planned, batch, cursor)
             for row in rows:
-                if not planned.rest or matches_dataset(planned.rest, _data_set(row), lenient=lenient):
+                if not planned.rest or matches_dataset(planned.rest, members_of(row["data"]), lenient=lenient):
                     yield row
             if len(rows) < batch.limit:
                 return
@@ -214,11 +212,6 @@ class Search:
                 raise BadRequest("the search takes longer than the server allows; add a selective key")
             cursor = catalog_search.cursor_of(planned, rows[-1])
             batch = replace(batch, offset=0)
-
-
-def _data_set(row: Row) -> dict[str, Any]:
-    data: dict[str, Any] = orjson.loads(zlib.decompress(row["data"]).replace(_MARK, b""))
-    return data
 
 
 def _is_whole_series(query: Query) -> bool:
@@ -302,10 +295,10 @@ def _instance(row: Row, query: Query, wanted: Wanted, root: bytes) -> bytes:
     where = (root, row["study_uid"], row["series_uid"], row["sop_uid"])
     identity = made.instance_identity(*where, row["transfer_syntax"])
     if query.fields.all:
-        return made.whole_instance(made.with_address(zlib.decompress(row["data"]), *where), identity)
+        return made.whole_instance(made.with_address(unpack(row["data"]), *where), identity)
     members = _above(row, query, wanted)
     if wanted.data:
-        members |= made.chosen(made.with_address(zlib.decompress(row["data"]), *where), _tags(query))
+        members |= made.chosen(made.with_address(unpack(row["data"]), *where), _tags(query))
     else:
         members |= made.cut_head(made.with_address(row["head"], *where))
     return made.join(members | identity)

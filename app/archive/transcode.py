@@ -10,24 +10,21 @@ from __future__ import annotations
 import asyncio
 import struct
 import uuid
-import zlib
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any
-
-import orjson
 
 from app.archive import frames
 from app.archive.context import Context
 from app.archive.decoded_frames import frame_in
 from app.archive.frames import PieceCache, Place
 from app.archive.icons import decoded_icons
+from app.archive.packed_json import members_of
 from app.archive.retrieve import Instance, Pieces, missing, read, read_at_once
 from app.catalog import lookups
 from app.dicom.convert import Conversion, encoding_of, rewrite_meta
 from app.dicom.convert_elements import Edits, Reencoder
-from app.dicom.header import BULK_MARK
 from app.dicom.octets import Piece
 from app.dicom.transfer_syntaxes import EXPLICIT_LE, IMPLICIT_LE, is_native, transfer_syntax
 from app.errors import LimitExceeded, NotAcceptable, Refused, Undecodable
@@ -123,8 +120,7 @@ async def _members(context: Context, instance: Instance) -> dict[str, Any]:
     compressed = await lookups.json_of(context.catalog, instance.id)
     if compressed is None:
         raise missing()
-    members: dict[str, Any] = orjson.loads(zlib.decompress(compressed).replace(BULK_MARK.encode(), b""))
-    return members
+    return members_of(compressed)
 
 
 # ---------------------------------------------------------------------------------------------------------- attributes

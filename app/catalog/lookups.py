@@ -53,7 +53,7 @@ class SeriesRevision(NamedTuple):
 
 
 class Metadata(NamedTuple):
-    """Stored DICOM JSON of one instance, compressed by zlib."""
+    """Stored DICOM JSON of one instance, as `app.archive.packed_json` packs it."""
 
     id: int
     sop: str
@@ -212,7 +212,7 @@ async def metadata(catalog: Catalog, ids: Sequence[int]) -> list[Metadata]:
 
 
 async def json_of(catalog: Catalog, instance_id: int) -> bytes | None:
-    """The stored DICOM JSON of one instance, compressed by zlib; None when it has gone."""
+    """The stored DICOM JSON of one instance, packed; None when it has gone."""
     return await catalog.fetchval(_JSON, instance_id)  # type: ignore[no-any-return]
 
 

@@ -14,7 +14,7 @@ from app.errors import CannotStart
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-HEAD = "0015"
+HEAD = "0016"
 OLDEST_MAJOR = 14
 _LOCK = 0x66696C65  # any number that no other program locks: 'file'
 _MUST_BE_ON = ("fsync", "full_page_writes", "synchronous_commit")

@@ -212,7 +212,7 @@ class InstanceData(SQLModel, table=True):
 
     instance_id: int = Field(sa_column=Column("instance_id", BigInteger, primary_key=True, autoincrement=False))
     json_text: bytes = _bytes(
-        "json", None, comment="the whole data set as DICOM JSON, zlib; BulkDataURIs begin with U+0001"
+        "json", None, comment="the whole data set as DICOM JSON, packed; BulkDataURIs begin with U+0001"
     )
     frames: bytes = _bytes(
         "frames", comment="12 bytes a frame (offset u64, length u32, little endian) when encapsulated"
