@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-DEAF_SECONDS = 0.2
+DEAF_SECONDS = 0.5
 """After it was heard, a shared bell is not listened to for so long: a thousand stores a second wake nobody each."""
 
 
