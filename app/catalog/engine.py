@@ -10,6 +10,7 @@ from typing import Any
 import asyncpg
 
 from app.catalog.bell import Bell
+from app.catalog.committed_values import CommittedValues
 from app.errors import BadRequest, DatabaseDown
 
 _DOWN = (
@@ -36,6 +37,7 @@ class Catalog:
     def __init__(self, url: str, *, size: int = 8, statement_seconds: float = 5.0) -> None:
         self.url = url
         self.bell = Bell()
+        self.committed = CommittedValues()
         self._statement_seconds = statement_seconds
         self._idle: list[Any] = []
         self._places = asyncio.Semaphore(size)

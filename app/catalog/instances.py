@@ -1,8 +1,8 @@
 """The store transaction: one round trip that makes a batch of instances visible, or says why not.
 
 The statement is `store_instances` (migrations/sql/0001_store.sql). A call without an open transaction commits by
-itself, so its answer means: committed. The values of studies and series are sent only when this worker has not yet
-seen them committed; the catalog asks for them when it needs them after all."""
+itself, so its answer means: committed. The values of studies and series are sent only when no worker here is known to
+have committed them; the catalog asks for them when it needs them after all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ _STORE = "SELECT store_instances($1, $2, $3, $4, $5, $6, $7::store_row[], $8)"
 _STORE_ONE = "SELECT store_instance($1, $2, $3, $4, $5::store_row)"
 _DETAILS_WANTED = "FR001"
 _TRANSIENT = ("40001", "40P01")
-_REMEMBERED = 20_000
 
 
 class Stored(IntEnum):
@@ -79,7 +78,7 @@ class InstanceTable:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._known: dict[str | tuple[str, str], int] = {}
+        self._committed = catalog.committed
 
     async def commit(self, batch: Sequence[NewInstance], policy: str) -> list[Verdict]:
         """Commits `batch` in one transaction; verdicts in its order. No SOP Instance UID may occur twice in one series.
@@ -89,14 +88,15 @@ class InstanceTable:
             return [Verdict(Stored.NEW, False)]
         order = sorted(range(len(batch)), key=lambda at: (batch[at].study, batch[at].series))
         rows = [batch[at] for at in order]
+        wanted = False
         for attempt in range(4):
             try:
-                codes = await self._call(rows, policy)
+                codes = await self._call(rows, policy, wanted)
                 self._catalog.bell.ring()
                 break
             except asyncpg.PostgresError as error:
                 if error.sqlstate == _DETAILS_WANTED and attempt < 3:
-                    self._known.clear()
+                    wanted = True
                 elif error.sqlstate in _TRANSIENT and attempt < 3:
                     await asyncio.sleep(0.01 * (attempt + 1))
                 else:
@@ -114,8 +114,8 @@ class InstanceTable:
 
     async def _store_one(self, row: NewInstance) -> bool:
         """The common case by a shorter way; whether it was that case."""
-        known = self._known
-        if known.get(row.study) != row.study_hash or known.get((row.study, row.series)) != row.series_hash:
+        known = self._committed.holds
+        if not (known(row.study, row.study_hash) and known(_name(row), row.series_hash)):
             return False
         try:
             stored: bool = await self._catalog.fetchval(
@@ -125,7 +125,8 @@ class InstanceTable:
             return False
         return stored
 
-    async def _call(self, rows: Sequence[NewInstance], policy: str) -> list[int]:
+    async def _call(self, rows: Sequence[NewInstance], policy: str, wanted: bool) -> list[int]:
+        """One call, with the details of all when they are `wanted`."""
         studies: list[list[NewInstance]] = []
         series: list[NewInstance] = []
         series_study: list[int] = []
@@ -148,17 +149,19 @@ class InstanceTable:
             series_study,
             [row.series for row in series],
             [row.series_hash for row in series],
-            self._details(studies, series),
+            self._details(studies, series, wanted),
             facts,
             policy,
         )
         self._remember(studies, series)
         return codes
 
-    def _details(self, studies: Sequence[Sequence[NewInstance]], series: Sequence[NewInstance]) -> str | None:
-        known = self._known
-        new_studies = [rows for rows in studies if known.get(rows[-1].study) != _hash(rows)]
-        new_series = [known.get((row.study, row.series)) != row.series_hash for row in series]
+    def _details(
+        self, studies: Sequence[Sequence[NewInstance]], series: Sequence[NewInstance], wanted: bool
+    ) -> str | None:
+        known = self._committed.holds
+        new_studies = [rows for rows in studies if wanted or not known(rows[-1].study, _hash(rows))]
+        new_series = [wanted or not known(_name(row), row.series_hash) for row in series]
         if not new_studies and not any(new_series):
             return None
         return orjson.dumps(
@@ -169,10 +172,15 @@ class InstanceTable:
         ).decode()
 
     def _remember(self, studies: Sequence[Sequence[NewInstance]], series: Sequence[NewInstance]) -> None:
-        if len(self._known) > _REMEMBERED:
-            self._known.clear()
-        self._known.update((rows[-1].study, _hash(rows)) for rows in studies)
-        self._known.update(((row.study, row.series), row.series_hash) for row in series)
+        for rows in studies:
+            self._committed.put(rows[-1].study, _hash(rows))
+        for row in series:
+            self._committed.put(_name(row), row.series_hash)
+
+
+def _name(row: NewInstance) -> str:
+    """Of its series, apart from those of other studies with the same UID."""
+    return f"{row.study}/{row.series}"
 
 
 def _hash(rows: Sequence[NewInstance]) -> int:
