@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from app.archive.context import Context
 from app.archive.receipts import Receipt
+from app.archive.rounds import Rounds
 from app.archive.row import make_row
 from app.blobs import journal
 from app.blobs.base import BlobWriter
@@ -39,6 +40,8 @@ from app.failpoints import Failpoint, hit
 UNPLACED_LIMIT = 8 << 20
 """Bytes held back while the identifiers, which name the blob, have not come yet."""
 SPACE_CHECK_SECONDS = 0.5
+SHORT = 1 << 20
+"""Bytes of the longest instance that shares a round of syncs with others; a longer one would hold them up."""
 PLACE_SECONDS = 20.0
 """Longest wait for a place, which slow senders may hold."""
 
@@ -55,12 +58,14 @@ class Waiting:
 
 @dataclass(slots=True)
 class Storekeeper:
-    """One worker's path from received bytes to committed facts: syncs in batches, then commits in batches."""
+    """One worker's path from received bytes to committed facts, in rounds: those that came meanwhile share the syncs
+    and the commit of the next one."""
 
     context: Context
     _table: InstanceTable = field(init=False)
     _to_commit: list[Waiting] = field(default_factory=list)
     _committing: bool = False
+    _rounds: Rounds = field(default_factory=Rounds)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
     _places: asyncio.Semaphore = field(init=False)
     _space_checked: float = 0.0
@@ -96,8 +101,17 @@ class Storekeeper:
         """Frees the place of a reception that has ended."""
         self._places.release()
 
-    async def publish(self, writer: BlobWriter, row: NewInstance, line: bytes, policy: str) -> Verdict:
-        """Syncs and commits one closed blob; its verdict once that is durable and visible."""
+    async def publish(self, writer: BlobWriter, row: NewInstance, length: int, line: bytes, policy: str) -> Verdict:
+        """Syncs and commits one closed blob of `length` bytes; its verdict once that is durable and visible."""
+        if length > SHORT:
+            return await self._publish(writer, row, line, policy)
+        await self._rounds.enter()
+        try:
+            return await self._publish(writer, row, line, policy)
+        finally:
+            self._rounds.leave()
+
+    async def _publish(self, writer: BlobWriter, row: NewInstance, line: bytes, policy: str) -> Verdict:
         await self.context.blobs.sync([writer], [(row.study, line)])
         hit(Failpoint.STORE_SYNCED)
         waiting = Waiting(writer, row, policy, asyncio.get_running_loop().create_future())
@@ -111,6 +125,8 @@ class Storekeeper:
         that nobody's answer waits for later comers."""
         self._committing = True
         try:
+            if self._rounds.inside > 1:
+                await asyncio.sleep(0)  # those whose syncs ended together with the first one's come now
             await self._commit(self._take_distinct())
         finally:
             self._committing = bool(self._to_commit)
@@ -277,7 +293,7 @@ class Reception:
         digests, checks = self._checks.finish()
         row = make_row(header, self._version, self.length, digests, checks)
         line = journal.publish(self._writer.key, self.length, header, digests, self._policy)
-        verdict = await self._keeper.publish(self._writer, row, line, self._policy)
+        verdict = await self._keeper.publish(self._writer, row, self.length, line, self._policy)
         return _receipt(header, verdict)
 
     async def _failed(self, error: FileroomError) -> Receipt:

@@ -4,6 +4,7 @@ No file is renamed or overwritten: visibility is the catalog's, so a file stands
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections import deque
@@ -102,14 +103,17 @@ class LocalBlobStore:
             self._writes.tell(partial(_end, [call]), self._syncer.sync, [call])
         else:
             self._waiting.append(call)
-            if self._rounds < ROUNDS:
-                self._start_round()
+            if self._rounds < ROUNDS and len(self._waiting) == 1:
+                asyncio.get_running_loop().call_soon(self._start_round)
         await call.done
         if call.error is not None:
             raise self._noted(call.error)
 
     def _start_round(self) -> None:
+        """With all that came in this turn of the loop."""
         calls, self._waiting = self._waiting, []
+        if not calls:
+            return
         self._rounds += 1
         self._syncs.tell(partial(self._end_round, calls), self._syncer.sync, calls)
 
