@@ -5,6 +5,10 @@ from __future__ import annotations
 
 import asyncio
 
+ALONE = 8
+"""Rounds of one in a row after which company is not expected: who comes then goes in at once, two turns of the loop
+earlier."""
+
 
 class Rounds:
     """For one event loop. Each `enter` that returned is followed by one `leave`."""
@@ -14,9 +18,13 @@ class Rounds:
         """How many are in the round under way."""
         self._waiting: list[asyncio.Future[None]] = []
         self._opens = False
+        self._alone = 0
 
     async def enter(self) -> None:
         """Returns when the next round begins: if none is under way, once all who are about to come have come."""
+        if self._alone >= ALONE and not self.inside and not self._waiting:
+            self.inside = 1
+            return
         turn = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         if not self.inside:
@@ -45,6 +53,7 @@ class Rounds:
         self._opens = False
         turns, self._waiting = self._waiting, []
         self.inside = len(turns)
+        self._alone = self._alone + 1 if self.inside == 1 else 0
         for turn in turns:
             if not turn.done():
                 turn.set_result(None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
-from app.archive.rounds import Rounds
+from app.archive.rounds import ALONE, Rounds
 
 
 async def visit(rounds: Rounds, name: str, told: list[str], ended: asyncio.Event | None = None) -> None:
@@ -66,6 +66,29 @@ async def test_who_gives_up_before_or_after_the_door_opened_holds_nobody_up() ->
     await visit(rounds, "e", told)
     assert told[4:] == ["e in", "e out"]
     assert rounds.inside == 0
+
+
+async def test_who_always_comes_alone_does_not_wait_for_company() -> None:
+    rounds, told, ended = Rounds(), list[str](), asyncio.Event()
+    for _ in range(ALONE):
+        await visit(rounds, "before", told)
+    del told[:]
+    alone = asyncio.create_task(visit(rounds, "a", told, ended))
+    others = [asyncio.create_task(visit(rounds, name, told, ended)) for name in "bc"]
+    await asyncio.sleep(0)
+    assert told == ["a in"]
+    await settle()
+    assert told == ["a in"]
+    ended.set()
+    await asyncio.gather(alone, *others)
+    assert told[2:] == ["b in", "b out", "c in", "c out"]
+    del told[:]
+    ended.clear()
+    visits = [asyncio.create_task(visit(rounds, name, told, ended)) for name in "de"]
+    await settle()
+    assert told == ["d in", "e in"]
+    ended.set()
+    await asyncio.gather(*visits)
 
 
 async def test_many_who_come_leave_and_give_up_at_random() -> None:
