@@ -20,15 +20,24 @@ def content_type(boundary: bytes, part_type: str) -> str:
 
 
 def part_head(
-    boundary: bytes, label: str, location: str = "", *, content_range: str = "", first: bool = False
+    boundary: bytes,
+    label: str,
+    location: str = "",
+    *,
+    content_range: str = "",
+    length: int | None = None,
+    first: bool = False,
 ) -> bytes:
-    """What goes before a part: delimiter, Content-Type and, when given, Content-Location and Content-Range. The
-    spelling of the names matters: viewers compare them case-sensitively."""
+    """What goes before a part: delimiter, Content-Type and, when given, Content-Location, Content-Range and
+    Content-Length, which spares a reader the search for the next delimiter. The spelling of the names matters: viewers
+    compare them case-sensitively."""
     lines = f"Content-Type: {label}\r\n"
     if location:
         lines += f"Content-Location: {location}\r\n"
     if content_range:
         lines += f"Content-Range: {content_range}\r\n"
+    if length is not None:
+        lines += f"Content-Length: {length}\r\n"
     return b"".join((b"--" if first else b"\r\n--", boundary, b"\r\n", lines.encode("latin-1"), b"\r\n"))
 
 

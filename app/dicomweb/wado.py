@@ -134,14 +134,17 @@ async def _in_parts(request: Request, chosen: Sequence[Chosen], offers: Sequence
     headers = describe(etag, parts.content_type(boundary, media.DICOM))
     if is_unchanged(request.scope, etag):
         return not_modified(headers)
-    heads = [parts.part_head(boundary, offer.label, first=not at) for at, offer in enumerate(offers)]
+    lengths = [None if one.converts else one.instance.length for one in chosen]
+    heads = [
+        parts.part_head(boundary, offer.label, length=length, first=not at)
+        for at, (offer, length) in enumerate(zip(offers, lengths, strict=True))
+    ]
     closing = parts.closing(boundary)
     cache = piece_cache(request.app)
     if len(chosen) == 1 and files.is_small(context, chosen[0]) and request.scope["method"] != "HEAD":
         return Whole((heads[0], *await files.read_small(context, cache, chosen[0]), closing), headers)
-    length = None
-    if not any(one.converts for one in chosen):
-        length = sum(map(len, heads)) + sum(one.instance.length for one in chosen) + len(closing)
+    known = [length for length in lengths if length is not None]
+    whole = sum(map(len, heads)) + sum(known) + len(closing) if len(known) == len(chosen) else None
 
     async def pieces() -> Pieces:
         last = -1
@@ -152,7 +155,7 @@ async def _in_parts(request: Request, chosen: Sequence[Chosen], offers: Sequence
             yield piece
         yield closing
 
-    return Stream(pieces(), headers, length=length)
+    return Stream(pieces(), headers, length=whole)
 
 
 def _zipped(request: Request, chosen: Sequence[Chosen], digest: str, name: str) -> Response:

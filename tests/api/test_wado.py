@@ -62,7 +62,8 @@ async def test_one_instance_in_a_part(door: Door) -> None:
     await door.put(data)
     answer = await door.get(address(one), DICOM_PARTS)
     assert answer.headers["content-type"].startswith('multipart/related; type="application/dicom"; boundary=')
-    assert split_parts(answer) == [({"Content-Type": f"application/dicom; transfer-syntax={EXPLICIT}"}, data)]
+    heads = {"Content-Type": f"application/dicom; transfer-syntax={EXPLICIT}", "Content-Length": str(len(data))}
+    assert split_parts(answer) == [(heads, data)]
     assert int(answer.headers["content-length"]) == len(answer.content)
 
 
@@ -76,6 +77,7 @@ async def test_a_study_is_all_its_instances(door: Door) -> None:
         await door.put(files[-1])
     answer = await door.get(address(first, "study"), DICOM_PARTS)
     assert sorted(content for _, content in split_parts(answer)) == sorted(files)
+    assert all(heads["Content-Length"] == str(len(content)) for heads, content in split_parts(answer))
     assert int(answer.headers["content-length"]) == len(answer.content)
     answer = await door.get(address(first, "series"), DICOM_PARTS)
     assert [content for _, content in split_parts(answer)] == files[2::-1], "by instance number"

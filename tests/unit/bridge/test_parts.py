@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from itertools import zip_longest
 
 import pytest
 from hypothesis import given
@@ -33,10 +34,12 @@ KIND = b'multipart/related; type="application/dicom"; boundary="b0"'
 NEAR_MISSES = st.lists(st.sampled_from([b"\r", b"\n", b"\r\n--", b"\r\n--b", b"--b0", b"x", b"\r\n--b1"]), max_size=8)
 
 
-def encoded(contents: Sequence[bytes]) -> bytes:
-    parts = b"".join(
-        b"\r\n--b0\r\nContent-Type: application/dicom\r\nContent-Location: /x\r\n\r\n" + content for content in contents
-    )
+def encoded(contents: Sequence[bytes], told: Sequence[int | None] = ()) -> bytes:
+    """A body of these parts; `told` are the lengths that their heads tell."""
+    parts = b""
+    for content, length in zip_longest(contents, told[: len(contents)]):
+        head = b"" if length is None else b"Content-Length: %d\r\n" % length
+        parts += b"\r\n--b0\r\nContent-Type: application/dicom\r\n%bContent-Location: /x\r\n\r\n" % head + content
     return parts[2:] + b"\r\n--b0--\r\n"
 
 
@@ -52,6 +55,25 @@ CONTENT = NEAR_MISSES.map(b"".join).filter(lambda content: b"\r\n--b0" not in co
 async def test_parts_come_out_as_they_went_in(contents: list[bytes], places: list[int]) -> None:
     answer = Body(cut(b"preamble\r\n" + encoded(contents), places), KIND)
     assert await read_all(answer, 1 << 20) == contents
+
+
+@given(st.lists(CONTENT, min_size=1, max_size=4), st.lists(st.integers(0, 10_000), max_size=30), st.data())
+async def test_told_lengths_are_at_least_no_harm(contents: list[bytes], places: list[int], data: st.DataObject) -> None:
+    lengths = [data.draw(st.none() | st.integers(0, len(content))) for content in contents]
+    answer = Body(cut(b"preamble\r\n" + encoded(contents, lengths), places), KIND)
+    assert await read_all(answer, 1 << 20) == contents
+
+
+async def test_a_content_of_told_length_is_not_searched() -> None:
+    content = b"x\r\n--b0--\r\nx"
+    answer = Body(cut(encoded([content, b"y"], [len(content), 1]), range(0, 300, 7)), KIND)
+    assert await read_all(answer, 1 << 20) == [content, b"y"]
+
+
+@pytest.mark.parametrize("length", [6, 10**9, 10**17])
+async def test_a_part_that_is_shorter_than_it_says_is_an_error(length: int) -> None:
+    with pytest.raises(ArchiveUnreachable):
+        await read_all(Body([encoded([b"five!"], [length])], KIND), 1 << 20)
 
 
 async def read_all(answer: Body, limit: int) -> list[bytes]:
