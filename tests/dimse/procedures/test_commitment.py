@@ -16,6 +16,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import generate_uid
 from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.transport import ThreadedAssociationServer
 
 from app.dicom.transfer_syntaxes import EXPLICIT_BE, EXPLICIT_LE, IMPLICIT_LE
@@ -65,6 +66,7 @@ class Reports:
         self.told: list[tuple[int, Dataset]] = []
         self.roles: list[str] = []
         self._statuses = list(statuses)
+        self._unanswered = 0
         self._news = threading.Condition()
 
     def take(self, event: evt.Event) -> tuple[int, None]:
@@ -72,13 +74,25 @@ class Reports:
         with self._news:
             self.told.append((event.event_type or 0, event.event_information))
             self.roles.append("acceptor" if event.assoc.is_acceptor else "requestor")
+            self._unanswered += 1
             self._news.notify_all()
         return self._statuses.pop(0) if self._statuses else 0, None
+
+    def _sent(self, event: evt.Event) -> None:
+        with self._news:
+            if isinstance(event.pdu, P_DATA_TF) and self._unanswered:
+                self._unanswered -= 1
+                self._news.notify_all()
+
+    def settle(self) -> None:
+        """Waits until what was taken is answered: pynetdicom releases in the middle of that, and falls over it."""
+        with self._news:
+            self._news.wait_for(lambda: not self._unanswered, 5)
 
     @property
     def handlers(self) -> list[Any]:
         """For pynetdicom."""
-        return [(evt.EVT_N_EVENT_REPORT, self.take)]
+        return [(evt.EVT_N_EVENT_REPORT, self.take), (evt.EVT_PDU_SENT, self._sent)]
 
     def wait(self, count: int = 1, seconds: float = 20) -> tuple[int, Dataset]:
         """The last of `count` reports."""
@@ -96,6 +110,7 @@ def calling(site: Site, reports: Reports, syntax: str = IMPLICIT_LE, aet: str = 
     try:
         yield association
     finally:
+        reports.settle()
         association.release()
 
 
