@@ -22,7 +22,7 @@ class Rounds:
 
     async def enter(self) -> None:
         """Returns when the next round begins: if none is under way, once all who are about to come have come."""
-        if self._alone >= ALONE and not self.inside and not self._waiting:
+        if self._alone >= ALONE and not self.inside and not self._opens:
             self.inside = 1
             return
         turn = asyncio.get_running_loop().create_future()

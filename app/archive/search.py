@@ -16,12 +16,10 @@ from app.catalog import search as catalog_search
 from app.catalog import search_patients
 from app.catalog.search import Plan, Row, Wanted
 from app.dicom.attributes import INSTANCE_DEFAULT, OF_REQUEST
-from app.dicom.header import BULK_MARK
 from app.dicom.matching import matches_dataset
 from app.dicom.query import Query, level_of
 from app.errors import BadRequest
 
-_MARK = BULK_MARK.encode()
 _BATCH = 64
 """Instances whose whole metadata is read at a time."""
 _LARGEST_PAGE = 64 << 20

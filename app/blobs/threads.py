@@ -9,6 +9,7 @@ from _thread import LockType, allocate_lock
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
 _T = TypeVar("_T")
@@ -97,7 +98,7 @@ class Threads:
         """Runs `function` in a thread. The job goes on when the returned future is cancelled."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[_T] = loop.create_future()
-        self._crew.start(lambda: _do(loop, future, function, args))
+        self._crew.start(lambda: _do(loop, partial(_settle, future), function, args))
         return future
 
     def tell(
@@ -106,38 +107,22 @@ class Threads:
         """Runs `function` in a thread, then `ended` in the loop with what it raised: a future, of which nobody would
         wait for the result, is spared."""
         loop = asyncio.get_running_loop()
-        self._crew.start(lambda: _do_and_tell(loop, ended, function, args))
-
-
-def _do_and_tell(
-    loop: asyncio.AbstractEventLoop,
-    ended: Callable[[BaseException | None], object],
-    function: Callable[..., object],
-    args: tuple[Any, ...],
-) -> None:
-    error = None
-    try:
-        function(*args)
-    except BaseException as raised:  # noqa: BLE001 - handed to `ended`
-        error = raised
-    try:
-        loop.call_soon_threadsafe(ended, error)
-    except RuntimeError:
-        pass  # the loop was closed: nobody waits any more
-    finally:
-        del error
+        self._crew.start(lambda: _do(loop, lambda _, error: ended(error), function, args))
 
 
 def _do(
-    loop: asyncio.AbstractEventLoop, future: asyncio.Future[Any], function: Callable[..., Any], args: tuple[Any, ...]
+    loop: asyncio.AbstractEventLoop,
+    ended: Callable[[Any, BaseException | None], object],
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
 ) -> None:
     result, error = None, None
     try:
         result = function(*args)
-    except BaseException as raised:  # noqa: BLE001 - handed to the coroutine that waits
+    except BaseException as raised:  # noqa: BLE001 - handed to whoever waits
         error = raised
     try:
-        loop.call_soon_threadsafe(_settle, future, result, error)
+        loop.call_soon_threadsafe(ended, result, error)
     except RuntimeError:
         pass  # the loop was closed: nobody waits any more
     finally:

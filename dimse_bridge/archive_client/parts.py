@@ -110,8 +110,8 @@ class _Reader:
         return headers
 
     async def content(self) -> AsyncGenerator[Piece, None]:
-        """What comes before the next delimiter, which is looked for where the length of the part, if it is told, ends:
-        to search half a megabyte costs as much as to receive it."""
+        """What comes before the next delimiter, which is looked for only behind the length of the part, if that is
+        told."""
         while self._left:
             data, pos = self._data, self._pos
             end = min(len(data), pos + self._left)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 from app.archive.derived_cache import DerivedCache
+from tests.support.descriptors import opened_below
 
 
 def segments(folder: Path) -> list[Path]:
@@ -105,15 +105,6 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_the_cache(tmp_path: P
     cache.put("a", b"x")
     assert cache.get("a") in (b"x", None)
     assert DerivedCache(tmp_path / "file", 1 << 20).get("a") is None
-
-
-def opened_below(folder: Path) -> list[str]:
-    """Files of this process in `folder`: those of other tests' remains may come and go."""
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError):
-            found.append(os.readlink(f"/proc/self/fd/{name}"))
-    return [path for path in found if path.startswith(str(folder))]
 
 
 def test_what_waits_is_written_and_every_file_closed_at_the_end(tmp_path: Path) -> None:

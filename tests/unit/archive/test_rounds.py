@@ -91,6 +91,25 @@ async def test_who_always_comes_alone_does_not_wait_for_company() -> None:
     await asyncio.gather(*visits)
 
 
+async def test_who_gives_up_while_the_door_opens_lets_a_lonely_comer_in_whole() -> None:
+    rounds, told, ended = Rounds(), list[str](), asyncio.Event()
+    for _ in range(ALONE):
+        await visit(rounds, "before", told)
+    await rounds.enter()
+    waiting = asyncio.create_task(visit(rounds, "a", told))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    lonely = asyncio.create_task(visit(rounds, "b", told, ended))
+    rounds.leave()
+    await settle()
+    assert rounds.inside == 1
+    ended.set()
+    await lonely
+    async with asyncio.timeout(10):
+        await visit(rounds, "c", told)
+    assert rounds.inside == 0
+
+
 async def test_many_who_come_leave_and_give_up_at_random() -> None:
     rounds, told, chance = Rounds(), list[str](), random.Random(7)
     visits: list[asyncio.Task[None]] = []

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
 from app.blobs.page_cache import read_cached
+from tests.support.descriptors import opened_below
 
 
 @pytest.fixture
@@ -38,8 +38,7 @@ def test_whatever_is_not_at_hand_is_none(file: Path, tmp_path: Path) -> None:
     assert read_cached(str(file), 10239, 2) is None
 
 
-def test_no_descriptor_stays_open(file: Path) -> None:
-    before = os.listdir("/proc/self/fd")
+def test_no_descriptor_stays_open(file: Path, tmp_path: Path) -> None:
     read_cached(str(file), 0, 1)
     read_cached(str(file), 0, 1 << 20)
-    assert os.listdir("/proc/self/fd") == before
+    assert opened_below(tmp_path) == []
