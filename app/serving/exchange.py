@@ -1,5 +1,7 @@
-"""One request and its answer, as uvicorn has them, except that the head of an answer and the pieces of its body that
-are there at once leave together: one system call, and one wake-up of the client, instead of one for each."""
+"""One request and its answer, as uvicorn has them, except for two things. The head of an answer and the pieces of its
+body that are there at once leave together: one system call, and one wake-up of the client, instead of one for each. And
+what came of a request's body is handed on as it came, which uvicorn copies three times.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,10 @@ JOINED = 64 * 1024
 """Bytes up to which pieces are copied into one; more leave by a gathering write."""
 HELD = 1 << 20
 """Bytes that wait at most for what comes at once after them."""
+UNREAD = 256 * 1024
+"""Bytes of a request's body that wait for the application; with more, reading pauses."""
+SHORT = 4096
+"""Bytes below which a piece is not worth a message of its own."""
 _NO_BODY = (204, 304)
 
 
@@ -20,6 +26,52 @@ class Exchange(RequestResponseCycle):
 
     _held: list[bytes | memoryview] | None = None
     _held_length = 0
+    _unread_length = 0
+    _body_ended = False
+
+    def __init__(self, **uvicorn: Any) -> None:
+        super().__init__(**uvicorn)
+        self._unread: list[bytes] = []
+        self.came = 0
+        """Bytes of the body that came so far."""
+
+    def take(self, piece: bytes) -> None:
+        """More of the request's body."""
+        self.came += len(piece)
+        if self.response_complete:
+            return
+        self._unread.append(piece)
+        self._unread_length += len(piece)
+        if self._unread_length > UNREAD:
+            self.flow.pause_reading()
+        self.message_event.set()
+
+    async def receive(self) -> Any:
+        """The next ASGI message of the request."""
+        if self.waiting_for_100_continue and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.waiting_for_100_continue = False
+        while not (self.disconnected or self.response_complete):
+            if self._unread or not (self.more_body or self._body_ended):
+                return self._next()
+            self.flow.resume_reading()
+            self.message_event.clear()
+            await self.message_event.wait()
+        return {"type": "http.disconnect"}
+
+    def _next(self) -> dict[str, object]:
+        """One piece as it came; of short ones all that came, so that a sender of single bytes costs no message each."""
+        pieces = self._unread
+        if len(pieces) == 1:
+            body = pieces.pop()
+        elif self._unread_length <= JOINED or len(pieces[0]) < SHORT:
+            body = b"".join(pieces)
+            pieces.clear()
+        else:
+            body = pieces.pop(0)
+        self._unread_length -= len(body)
+        self._body_ended = not (pieces or self.more_body)
+        return {"type": "http.request", "body": body, "more_body": not self._body_ended}
 
     async def send(self, message: Any) -> None:
         """Takes an ASGI message of the answer."""

@@ -24,6 +24,7 @@ HEADER_LIMIT = 64 * 1024
 READER_RATE = 1024
 """Bytes a second that a client must take of an answer."""
 
+_LENGTHS = (b"content-length", b"transfer-encoding")
 _TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
@@ -76,6 +77,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         self._window_unsent = 0
         self._closing_at = 0.0
         self._idle_since = self._since
+        self._left = -1
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Counts it and watches its flow."""
@@ -91,12 +93,40 @@ class DeadlineProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Notes how much came; ends a header that does not end."""
         self._received += len(data)
+        if self._phase is _Phase.BODY:
+            data = self._go_on_with_body(data)
+            if not data:
+                return
         continued = self._phase is _Phase.HEADER
         super().data_received(data)
         if continued and self._phase is _Phase.HEADER:
             self._header_received += len(data)
             if self._header_received > HEADER_LIMIT:
                 self._close(_TOO_LONG)
+
+    def _go_on_with_body(self, data: bytes) -> bytes:
+        """Hands on what belongs to a body of known length, past the parser, which would only copy it; the rest."""
+        if self._left < 0:
+            self._left = self._length_left()
+        left = self._left
+        if not left:
+            return data
+        if len(data) < left:
+            self._left -= len(data)
+            self._exchange.take(data)
+            return b""
+        self._exchange.take(data if len(data) == left else data[:left])
+        self.parser = httptools.HttpRequestParser(self)  # the one there was does not know that its message ended
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.on_message_complete()
+        return data[left:]
+
+    def _length_left(self) -> int:
+        """Bytes of the body that are to come; 0 when only the parser can know."""
+        lengths = [value for name, value in self.scope["headers"] if name in _LENGTHS]
+        if self.parser.should_upgrade() or len(lengths) != 1 or not lengths[0].isdigit():
+            return 0
+        return int(lengths[0]) - self._exchange.came
 
     def on_message_begin(self) -> None:
         """A header begins."""
@@ -108,6 +138,7 @@ class DeadlineProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A body begins, maybe an empty one."""
         self._phase = _Phase.BODY
+        self._left = -1
         self._begin_window()
         self._begin_exchange()
 
@@ -123,7 +154,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         scope["raw_path"] = url.path
         scope["query_string"] = url.query or b""
         before = self.cycle
-        self.cycle = Exchange(
+        self.cycle = self._exchange = Exchange(
             scope=scope,
             transport=self.transport,
             flow=self.flow,
@@ -141,6 +172,10 @@ class DeadlineProtocol(HttpToolsProtocol):
         else:  # pipelined
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+
+    def on_body(self, body: bytes) -> None:
+        """More of a body, from the parser."""
+        self._exchange.take(body)
 
     def on_message_complete(self) -> None:
         """It is our turn."""
