@@ -176,7 +176,7 @@ async def follow(context: Context, search: Search) -> bool:
             return False
         connection, position = place
         horizon = await changes.horizon(context.catalog)
-        found = await changes.page(connection, position, _PAGE)
+        found = await changes.page(connection, position, _PAGE) if routes else ()
         if not found:
             await routing.followed(connection, horizon)
             return False
