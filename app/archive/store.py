@@ -42,6 +42,8 @@ UNPLACED_LIMIT = 8 << 20
 SPACE_CHECK_SECONDS = 0.5
 SHORT = 1 << 20
 """Bytes of the longest instance that shares a round of syncs with others; a longer one would hold them up."""
+AHEAD = 64 << 10
+"""Bytes from which on an instance that must wait for its round is written meanwhile."""
 PLACE_SECONDS = 20.0
 """Longest wait for a place, which slow senders may hold."""
 
@@ -62,10 +64,10 @@ class Storekeeper:
     and the commit of the next one."""
 
     context: Context
+    rounds: Rounds = field(default_factory=Rounds)
     _table: InstanceTable = field(init=False)
     _to_commit: list[Waiting] = field(default_factory=list)
     _committing: bool = False
-    _rounds: Rounds = field(default_factory=Rounds)
     _background: set[asyncio.Task[None]] = field(default_factory=set)
     _places: asyncio.Semaphore = field(init=False)
     _space_checked: float = 0.0
@@ -105,11 +107,13 @@ class Storekeeper:
         """Syncs and commits one closed blob of `length` bytes; its verdict once that is durable and visible."""
         if length > SHORT:
             return await self._publish(writer, row, line, policy)
-        await self._rounds.enter()
+        if length >= AHEAD and self.rounds.inside:
+            await writer.write_ahead()
+        await self.rounds.enter()
         try:
             return await self._publish(writer, row, line, policy)
         finally:
-            self._rounds.leave()
+            self.rounds.leave()
 
     async def _publish(self, writer: BlobWriter, row: NewInstance, line: bytes, policy: str) -> Verdict:
         await self.context.blobs.sync([writer], [(row.study, line)])
@@ -125,7 +129,7 @@ class Storekeeper:
         that nobody's answer waits for later comers."""
         self._committing = True
         try:
-            if self._rounds.inside > 1:
+            if self.rounds.inside > 1:
                 await asyncio.sleep(0)  # those whose syncs ended together with the first one's come now
             await self._commit(self._take_distinct())
         finally:

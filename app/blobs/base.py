@@ -34,6 +34,9 @@ class BlobWriter(Protocol):
     async def write(self, chunk: bytes) -> None:
         """Appends; raises `StorageFull` or `BlobStoreFailed`."""
 
+    async def write_ahead(self) -> None:
+        """Begins to write out what is held in memory, for those whose `sync` has to wait; raises as `write`."""
+
     async def close(self) -> None:
         """Ends writing; the bytes may still be in memory only."""
 

@@ -61,6 +61,11 @@ class LocalWriter:
             self._held = 0
             await self._store.put_down(self._file)
 
+    async def write_ahead(self) -> None:
+        """Has the disk write what is held; its sync is short then."""
+        self._held = 0
+        await self._store.write_ahead(self._file)
+
     async def close(self) -> None:
         """Nothing more will be written."""
 
@@ -95,11 +100,11 @@ class LocalBlobStore:
         return LocalWriter(self, key)
 
     async def sync(self, writers: Sequence[BlobWriter], journal: Sequence[tuple[str, bytes]]) -> None:
-        """Makes blobs and journal lines durable, together with whatever else waits for it now; blobs that have a file
-        already are long, and go by themselves so as not to hold up the short ones."""
+        """Makes blobs and journal lines durable, together with whatever else waits for it now; blobs that did not fit
+        into the buffer go by themselves, so as not to hold up the short ones."""
         files = [writer.file for writer in writers if isinstance(writer, LocalWriter)]
         call = Call(files, [(folder(study), line) for study, line in journal])
-        if any(file.made for file in files):
+        if any(file.written > BUFFER for file in files):
             self._writes.tell(partial(_end, [call]), self._syncer.sync, [call])
         else:
             self._waiting.append(call)
@@ -132,6 +137,13 @@ class LocalBlobStore:
         """Writes the held pieces of `file` out, without sync."""
         try:
             await self._writes.run(self._syncer.put_down, file)
+        except OSError as error:
+            raise self._noted(failure(error, "write")) from error
+
+    async def write_ahead(self, file: NewFile) -> None:
+        """As `put_down`, and begins to write to the disk itself."""
+        try:
+            await self._writes.run(self._syncer.write_ahead, file)
         except OSError as error:
             raise self._noted(failure(error, "write")) from error
 

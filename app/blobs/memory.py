@@ -31,6 +31,9 @@ class MemoryWriter:
             raise StorageFull("the blob store is full")
         self._content += chunk
 
+    async def write_ahead(self) -> None:
+        """There is nothing slower to write to."""
+
     async def close(self) -> None:
         """Nothing more will be written."""
 

@@ -159,6 +159,11 @@ class Syncer:
             behind = start // WRITE_BEHIND * WRITE_BEHIND
             os.posix_fadvise(file.fd, behind, file.written - behind, os.POSIX_FADV_DONTNEED)
 
+    def write_ahead(self, file: NewFile) -> None:
+        """Writes the pieces of `file`, and begins to write them to the disk without waiting for it."""
+        self.put_down(file)
+        os.posix_fadvise(file.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
     def discard(self, file: NewFile) -> None:
         """Closes `file` and unlinks it."""
         file.close()

@@ -169,6 +169,44 @@ async def test_G12_a_long_blob_whose_write_failed_cannot_be_synced(
     assert list(store.scan()) == []
 
 
+async def test_what_is_written_ahead_is_synced_with_others_and_not_written_twice(
+    tmp_path: Path, synced: list[str]
+) -> None:
+    store = LocalBlobStore(tmp_path)
+    await put(store)
+    writers = [store.create(make_key("1.2", "1.3", "1.4", new_version())) for _ in range(3)]
+    for writer in writers:
+        await writer.write(b"ahead" * 20_000)
+        await writer.close()
+        await writer.write_ahead()
+        assert (tmp_path / writer.key).read_bytes() == b"ahead" * 20_000
+    synced.clear()
+    await asyncio.gather(*(store.sync([writer], [("1.2", LINE)]) for writer in writers))
+    assert {str(tmp_path / writer.key) for writer in writers} <= set(synced)
+    assert len([path for path in synced if path.endswith("journal.jsonl")]) == 1
+    assert all((tmp_path / writer.key).read_bytes() == b"ahead" * 20_000 for writer in writers)
+
+
+async def test_G12_what_could_not_be_written_ahead_cannot_be_synced_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LocalBlobStore(tmp_path)
+    writer = store.create(make_key("1.2", "1.3", "1.4", new_version()))
+    await writer.write(b"x")
+
+    def writev(fd: int, pieces: list[bytes]) -> int:
+        raise OSError(errno.ENOSPC, "planted")
+
+    monkeypatch.setattr(os, "writev", writev)
+    with pytest.raises(StorageFull):
+        await writer.write_ahead()
+    monkeypatch.undo()
+    with pytest.raises(BlobStoreFailed):
+        await store.sync([writer], [])
+    await writer.abandon()
+    assert list(store.scan()) == []
+
+
 async def test_G12_three_failures_in_a_minute_make_the_store_suspect(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
