@@ -8,8 +8,7 @@ import orjson
 
 from app.archive.context import Context
 from app.archive.frames import Place, entry_place
-from app.archive.packed_json import members_of
-from app.archive.retrieve import Instance, find_instances, missing, require_uids
+from app.archive.retrieve import Instance, find_instances, missing, require_uids, stored_members
 from app.catalog import lookups
 from app.dicom import media_types as media
 from app.dicom.elements import WORD
@@ -94,8 +93,7 @@ async def document_type(context: Context, instance: Instance, value: BulkValue) 
     """The MIME Type of Encapsulated Document (0042,0012) when the value is that document; else nothing."""
     if value.path != _ENCAPSULATED_DOCUMENT:
         return ""
-    row = await lookups.metadata(context.catalog, [instance.id])
-    members = members_of(row[0].json) if row else {}
+    members = await stored_members(context, instance)
     named = members.get(_DOCUMENT_TYPE, {}).get("Value") or [""]
     mime = media.canonical(str(named[0]).strip())
     return mime if media.is_media_type(mime) else ""

@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from app.archive import frames
 from app.archive.context import Context
 from app.archive.frames import PieceCache, Place
-from app.archive.packed_json import members_of
-from app.archive.retrieve import Instance, missing, raise_alarm
+from app.archive.retrieve import Instance, raise_alarm, stored_members
 from app.blobs.checksum import PIECE, pieces_of
 from app.blobs.keys import make_key
-from app.catalog import lookups
 from app.dicom.transfer_syntaxes import EXPLICIT_LE, transfer_syntax
 from app.errors import Corrupt, NotFound
 from app.pixels import picture as pictures
@@ -67,10 +65,7 @@ async def picture_of(context: Context, instance: Instance) -> Picture:
         return known
     if instance.frame_kind == 0:
         raise NotFound("the instance has no frames")
-    compressed = await lookups.json_of(context.catalog, instance.id)
-    if compressed is None:
-        raise missing()
-    members = members_of(compressed)
+    members = await stored_members(context, instance)
     picture = pictures.from_json(members, instance.transfer_syntax, instance.pixel_tag)
     while len(context.pictures) >= _REMEMBERED:
         context.pictures.pop(next(iter(context.pictures)))

@@ -13,8 +13,7 @@ from typing import Any
 from app.archive import bulk
 from app.archive.context import Context
 from app.archive.frames import entry_place, require_frame, stored_span
-from app.archive.packed_json import members_of
-from app.archive.retrieve import Instance, missing, read_at_once
+from app.archive.retrieve import Instance, read_at_once, stored_members
 from app.catalog import lookups
 from app.dicom import media_types as media
 from app.dicom.octets import Piece
@@ -64,10 +63,7 @@ class Document:
 async def find_document(context: Context, instance: Instance) -> Document:
     """The encapsulated document of an instance without pixel data. Raises `NotAcceptable` when it holds nothing that
     could be shown."""
-    row = await lookups.metadata(context.catalog, [instance.id])
-    if not row:
-        raise missing()
-    members = members_of(row[0].json)
+    members = await stored_members(context, instance)
     element = members.get(ENCAPSULATED_DOCUMENT)
     if element is None:
         raise NotAcceptable(_NO_PICTURE)

@@ -3,14 +3,11 @@ folder of derived pictures. A key names the version, so nothing kept is ever out
 
 from __future__ import annotations
 
-import asyncio
-
 from app.archive import bulk, frames
 from app.archive.context import Context
 from app.archive.decoded_frames import payload_of
 from app.archive.frames import PieceCache, Place, entry_place, native_place
-from app.archive.packed_json import members_of
-from app.archive.retrieve import Instance, find_instance, missing, require_uids
+from app.archive.retrieve import Instance, find_instance, missing, require_uids, stored_members
 from app.archive.sized_cache import SizedCache
 from app.catalog import lookups, representatives
 from app.dicom.transfer_syntaxes import transfer_syntax
@@ -24,8 +21,6 @@ FactsCache = SizedCache[str, Facts]
 """What rendering needs of versions, by version."""
 
 _NATIVE = 1
-_LARGE = 1 << 18
-"""Compressed metadata over this length are read in a thread."""
 
 
 async def find_representative(context: Context, study: str, series: str | None) -> Instance:
@@ -44,18 +39,11 @@ async def facts_of(context: Context, cache: FactsCache, instance: Instance) -> F
     no sense."""
     facts = cache.get(instance.version)
     if facts is None:
-        members = await _members(context, instance)
+        members = await stored_members(context, instance)
         tables = await _tables(context, instance, set(bulk_paths(members)))
         facts = read_facts(members, instance.transfer_syntax, instance.pixel_tag, instance.frame_count, tables)
         cache.put(instance.version, facts)
     return facts
-
-
-async def _members(context: Context, instance: Instance) -> dict[str, object]:
-    compressed = await lookups.json_of(context.catalog, instance.id)
-    if compressed is None:
-        raise missing()
-    return await asyncio.to_thread(members_of, compressed) if len(compressed) > _LARGE else members_of(compressed)
 
 
 async def _tables(context: Context, instance: Instance, wanted: set[str]) -> dict[str, bytes]:
@@ -92,7 +80,7 @@ async def rendered(
     facts = await facts_of(context, cache, instance)
     recipe, arguments = order(facts, number, wish)
     if wish.annotation:
-        arguments["corners"] = corners(await _members(context, instance), wish.annotation)
+        arguments["corners"] = corners(await stored_members(context, instance), wish.annotation)
     place = await _place(context, instance, number)
     if place.length > facts.picture.frame_length and place.length > _compressed_limit(facts):
         raise Undecodable("the compressed frame is longer than any of its size")

@@ -6,8 +6,10 @@ current at that moment, whatever happens meanwhile. The next file or piece is re
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator
+from typing import Any
 
 from app.archive.context import Context
 from app.archive.packed_json import members_of
@@ -26,6 +28,8 @@ Pieces = AsyncGenerator[Piece, None]
 _NEVER_OVER_LONG = 32 << 20
 """Files up to this length never hold pixel data that is too long for Explicit VR Little Endian."""
 _LONGEST_VALUE = 0xFFFFFFFE
+_LONG_JSON = 1 << 18
+"""Bytes of packed JSON over which it is unpacked in a thread."""
 _IMAGE_SIZE = ("00280010", "00280011", "00280002", "00280100")
 
 
@@ -94,6 +98,15 @@ async def read_piece(context: Context, instance: Instance, number: int) -> Piece
         raise
 
 
+async def stored_members(context: Context, instance: Instance) -> dict[str, Any]:
+    """The DICOM JSON made of it when it was stored, for those who look for values in it: BulkDataURIs are the bare tag
+    paths. Raises `NotFound` when the instance has gone meanwhile."""
+    packed = await lookups.json_of(context.catalog, instance.id)
+    if packed is None:
+        raise missing()
+    return await asyncio.to_thread(members_of, packed) if len(packed) > _LONG_JSON else members_of(packed)
+
+
 def raise_alarm(context: Context, instance: Instance) -> None:
     """Counts it, and says in the log which instance must be looked at; `fileroom verify` tells the file."""
     fields = {"study": instance.study, "series": instance.series, "instance": instance.sop}
@@ -109,8 +122,7 @@ def may_be_over_long(instance: Instance) -> bool:
 
 async def is_over_long(context: Context, instance: Instance) -> bool:
     """Whether compressed pixel data would be too long for Explicit VR Little Endian (PS3.18 8.7.3.4): 4 GiB or more."""
-    row = await lookups.metadata(context.catalog, [instance.id])
-    members = members_of(row[0].json) if row else {}
+    members = await stored_members(context, instance)
     bits = instance.frame_count
     for tag in _IMAGE_SIZE:
         values = members.get(tag, {}).get("Value") or [1]
