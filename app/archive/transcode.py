@@ -20,8 +20,7 @@ from app.archive.context import Context
 from app.archive.decoded_frames import frame_in
 from app.archive.frames import PieceCache, Place
 from app.archive.icons import decoded_icons
-from app.archive.packed_json import members_of
-from app.archive.retrieve import Instance, Pieces, missing, read, read_at_once
+from app.archive.retrieve import Instance, Pieces, read, read_at_once, stored_members
 from app.catalog import lookups
 from app.dicom.convert import Conversion, encoding_of, rewrite_meta
 from app.dicom.convert_elements import Edits, Reencoder
@@ -33,7 +32,7 @@ from app.pixels import targets
 from app.pixels.picture import Picture
 
 BROKEN_OFF = "the stored data set ends inside an element, so it can only be sent as it is stored"
-TOO_SHORT = "the stored pixel data is shorter than its attributes say, so it cannot be compressed"
+TOO_SHORT = "the stored pixel data is shorter than its attributes say, so it cannot be transcoded"
 _AHEAD = 2
 """Frames that are in the codecs while one is sent."""
 _LONGEST_VALUE = 0xFFFFFFFE
@@ -88,7 +87,7 @@ async def _converted(context: Context, instance: Instance, syntax: str) -> Piece
 
 
 async def _transcoded(context: Context, cache: PieceCache, instance: Instance, syntax: str) -> Pieces:
-    members = await _members(context, instance)
+    members = await stored_members(context, instance)
     picture = pictures.from_json(members, instance.transfer_syntax, instance.pixel_tag)
     if is_too_short(instance, picture):
         raise NotAcceptable(TOO_SHORT)
@@ -111,16 +110,9 @@ async def _transcoded(context: Context, cache: PieceCache, instance: Instance, s
 
 
 def is_too_short(instance: Instance, picture: Picture) -> bool:
-    """Whether native pixel data has fewer whole frames than Number of Frames says: compressed, the instance would say
+    """Whether the pixel data has fewer whole frames than Number of Frames says: transcoded, the instance would say
     something wrong, and lack what is there of another frame."""
-    return is_native(instance.transfer_syntax) and instance.frame_count < picture.number_of_frames
-
-
-async def _members(context: Context, instance: Instance) -> dict[str, Any]:
-    compressed = await lookups.json_of(context.catalog, instance.id)
-    if compressed is None:
-        raise missing()
-    return members_of(compressed)
+    return instance.frame_count < picture.number_of_frames
 
 
 # ---------------------------------------------------------------------------------------------------------- attributes

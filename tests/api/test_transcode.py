@@ -580,3 +580,20 @@ async def test_pixel_data_that_is_too_short_is_never_compressed(door: Door, ther
         answer = await door.get(address(one), f"application/dicom; transfer-syntax={plain}")
         read = dcmread(io.BytesIO(answer.content))
         assert (read.NumberOfFrames, len(read.PixelData)) == (3, there)
+
+
+@pytest.mark.parametrize("there", [1, 2])
+async def test_compressed_pixel_data_with_too_few_frames_leaves_as_it_is_stored(door: Door, there: int) -> None:
+    """In any other form its Number of Frames would say something wrong."""
+    one = dcmread(io.BytesIO(compressed(image(frames=3), RLE)))
+    frames = list(generate_frames(one.PixelData, number_of_frames=3))
+    one.PixelData = encapsulate(frames[:there], has_bot=False)
+    data = encode(one, RLE)
+    await door.put(data)
+    for syntax in (EXPLICIT_LE, IMPLICIT_LE, J + "80", J + "90"):
+        answer = await door.get(address(one), f"application/dicom; transfer-syntax={syntax}")
+        assert (answer.status_code, syntax) == (406, syntax)
+        assert "shorter than" in answer.json()["detail"]
+    assert (await door.get(address(one), "application/dicom; transfer-syntax=*")).content == data
+    assert (await door.get(f"{address(one)}/frames/{there}", "application/octet-stream")).status_code == 200
+    assert (await door.get(f"{address(one)}/frames/{there + 1}", "application/octet-stream")).status_code == 404
