@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The whole comparison in one run: corpora, Orthanc (SQLite index) and Fileroom side by side, DCMTK's dcmqrscp beside them for
 # DIMSE, RESULTS.jsonl and the table.
-# The archives are measured in turn, ROUNDS times, and the table has the medians: a shared machine changes its speed by a factor of
-# two within minutes.
-# Env: WORK (default build/bench below the repository), ROUNDS (3), REPEAT (3, of what cannot be repeated in rounds),
-# SECONDS_EACH (3), GROW (50000 instances; 0: leave out)
+# The archives are measured in turn, ROUNDS times, and the table has the medians, of the ratios of each round too: a shared machine
+# changes its speed by a factor of two within minutes.
+# Env: WORK (default build/bench below the repository), ROUNDS (3), STORE_ROUNDS (5, of stores), REPEAT (3, of what cannot be
+# repeated in rounds), SECONDS_EACH (3), GROW (50000 instances; 0: leave out)
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -78,10 +78,16 @@ fresh fileroom 14301
 for pair in "${pairs[@]}"; do
   bench $pair idle
 done
-for round in $rounds; do
+for round in $(seq "${STORE_ROUNDS:-5}"); do
+  generation=$((100 + 50 * round))
+  for workload in stow_serial stow_parallel dimse_ingest; do # each of both archives, one right after the other
+    for pair in "${pairs[@]}"; do
+      bench $pair --repeat 1 --gen $generation --ingest "$work/C/tiny1k" --ingest "$work/C/ct100" $workload
+    done
+    generation=$((generation + 12))
+  done
   for pair in "${pairs[@]}"; do
-    bench $pair --repeat 1 --gen $((100 + 50 * round)) --ingest "$work/C/tiny1k" --ingest "$work/C/ct100" stow_serial stow_parallel dimse_ingest
-    bench $pair --repeat 1 --gen $((140 + 50 * round)) --max-ingest 200 --ingest "$work/C/tiny1k" --nagle cstore_1assoc
+    bench $pair --repeat 1 --gen $generation --max-ingest 200 --ingest "$work/C/tiny1k" --nagle cstore_1assoc
   done
 done
 fresh dcmqrscp 14211
