@@ -234,14 +234,34 @@ class Server:
                 pass
         return t / 1024
 
+    def own_memory(self, pids):
+        """MiB that would be in no other process: anonymous pages, and what is shared once. Costs a twentieth of `pss`."""
+        anonymous, shared = 0, [0]
+        for p in pids:
+            try:
+                fields = dict(re.findall(r"^(RssAnon|RssShmem):\s+(\d+)", open(f"/proc/{p}/status").read(), re.M))
+                anonymous += int(fields["RssAnon"])
+                shared.append(int(fields["RssShmem"]))
+            except (OSError, KeyError):
+                pass
+        return (anonymous + max(shared)) / 1024
+
     @contextmanager
     def watch(self):
-        """Yields a dict that afterwards has cpu_s, pss_peak_mib, client_cpu_s, wall_s."""
+        """Yields a dict that afterwards has cpu_s, pss_peak_mib, client_cpu_s, wall_s. To ask the kernel for the memory of 25
+        processes takes 16 ms, of one process 1 ms: five times a second that would slow down the server with more processes. So it
+        is asked every two seconds, and five times a second how much was added since."""
         r, stop = {}, threading.Event()
         peak = [self.pss()]
 
         def run():
-            while not stop.wait(0.2):
+            while True:
+                pids, known = self.tree(), peak[-1]
+                base = self.own_memory(pids)
+                for _ in range(10):
+                    if stop.wait(0.2):
+                        return
+                    peak.append(known + self.own_memory(pids) - base)
                 peak.append(self.pss())
 
         th = threading.Thread(target=run, daemon=True)
