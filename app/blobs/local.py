@@ -64,7 +64,7 @@ class LocalWriter:
     async def write_ahead(self) -> None:
         """Has the disk write what is held; its sync is short then."""
         self._held = 0
-        await self._store.write_ahead(self._file)
+        await self._store.put_down(self._file, ahead=True)
 
     async def close(self) -> None:
         """Nothing more will be written."""
@@ -133,17 +133,10 @@ class LocalBlobStore:
         for threads in (self._reads, self._writes, self._syncs, self._syncer):
             threads.close()
 
-    async def put_down(self, file: NewFile) -> None:
-        """Writes the held pieces of `file` out, without sync."""
+    async def put_down(self, file: NewFile, *, ahead: bool = False) -> None:
+        """Writes the held pieces of `file` out, without sync; `ahead`: has the disk begin with them."""
         try:
-            await self._writes.run(self._syncer.put_down, file)
-        except OSError as error:
-            raise self._noted(failure(error, "write")) from error
-
-    async def write_ahead(self, file: NewFile) -> None:
-        """As `put_down`, and begins to write to the disk itself."""
-        try:
-            await self._writes.run(self._syncer.write_ahead, file)
+            await self._writes.run(self._syncer.write_ahead if ahead else self._syncer.put_down, file)
         except OSError as error:
             raise self._noted(failure(error, "write")) from error
 

@@ -64,6 +64,8 @@ class _Flow(FlowControl):
 class DeadlineProtocol(HttpToolsProtocol):
     """One connection. `on_count` is called when it opens and when it closes."""
 
+    cycle: Exchange
+
     def __init__(self, *, pace: Pace, on_count: Callable[[], None], **uvicorn: Any) -> None:
         super().__init__(**uvicorn)
         self._pace = pace
@@ -113,9 +115,9 @@ class DeadlineProtocol(HttpToolsProtocol):
             return data
         if len(data) < left:
             self._left -= len(data)
-            self._exchange.take(data)
+            self.cycle.take(data)
             return b""
-        self._exchange.take(data if len(data) == left else data[:left])
+        self.cycle.take(data if len(data) == left else data[:left])
         self.parser = httptools.HttpRequestParser(self)  # the one there was does not know that its message ended
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.on_message_complete()
@@ -126,7 +128,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         lengths = [value for name, value in self.scope["headers"] if name in _LENGTHS]
         if self.parser.should_upgrade() or len(lengths) != 1 or not lengths[0].isdigit():
             return 0
-        return int(lengths[0]) - self._exchange.came
+        return int(lengths[0]) - self.cycle.came
 
     def on_message_begin(self) -> None:
         """A header begins."""
@@ -154,7 +156,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         scope["raw_path"] = url.path
         scope["query_string"] = url.query or b""
         before = self.cycle
-        self.cycle = self._exchange = Exchange(
+        self.cycle = Exchange(
             scope=scope,
             transport=self.transport,
             flow=self.flow,
@@ -175,7 +177,7 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """More of a body, from the parser."""
-        self._exchange.take(body)
+        self.cycle.take(body)
 
     def on_message_complete(self) -> None:
         """It is our turn."""

@@ -55,7 +55,7 @@ class FaultyOs:
 
 
 async def store(keeper: Storekeeper, samples: list[Sample]) -> list[Outcome]:
-    """Stores them, all but the first while that is in a round of syncs; what became of each."""
+    """Stores the first, and the others together while it is in a round of syncs; what became of each."""
 
     async def one(sample: Sample) -> Outcome:
         reception = await keeper.receive()
@@ -100,7 +100,7 @@ async def test_G12_whichever_call_fails_success_means_stored(
         for nth in range(1, 60):
             keeper = Storekeeper(Context(catalog, LocalBlobStore(tmp_path)))
             faulty = FaultyOs(call, nth, number)
-            samples = [new_sample(study, rows=rows) for study in (new_uid(),) * 2]
+            samples = [new_sample(study, rows=rows) for study in (new_uid(),) * 3]
             with monkeypatch.context() as patch:
                 patch.setattr(syncing, "os", faulty)
                 patch.setattr(local, "os", faulty)
